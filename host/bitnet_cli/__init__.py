@@ -1,0 +1,1 @@
+"""The PC side of bitnet-cli: train, export, build, simulate."""

@@ -1,0 +1,56 @@
+// Integer-only decoder for 1-bit and ternary language models; native/SPEC.md defines every operation.
+//
+// The caller owns all memory: the model (read-only, used in place) and one state buffer. Nothing is allocated, nothing
+// is global, and the state holds no pointers, so it may be moved or saved between calls.
+#ifndef BITNET_H
+#define BITNET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum {
+    BN_OK = 0,
+    BN_ERR_ALIGN = -1,     // the model or the state is not at a multiple of 4
+    BN_ERR_TRUNCATED = -2, // fewer bytes than the file says it has
+    BN_ERR_MAGIC = -3,
+    BN_ERR_VERSION = -4,
+    BN_ERR_CHECKSUM = -5,
+    BN_ERR_CONFIG = -6, // a header field is out of its range
+    BN_ERR_LAYOUT = -7, // the parts do not add up to the file, or a table or scale in them is out of range
+    BN_ERR_STATE = -8,  // the state is too small, or was initialized for another model
+    BN_ERR_TOKEN = -9,  // a token id is not below vocab_size
+    BN_ERR_RANGE = -10, // another argument is out of range
+} bn_error_t;
+
+// Checks everything about the model that SPEC.md lets a reader check. Returns BN_OK or an error.
+int bn_check(const void *model, size_t size);
+
+// Bytes of state for `window` positions (0: the model's own), or an error.
+int bn_state_size(const void *model, size_t size, unsigned window);
+
+// Checks the model and prepares the state at position 0.
+int bn_init(void *state, size_t state_size, const void *model, size_t size, unsigned window);
+
+// Position 0 and an empty cache.
+int bn_reset(void *state, const void *model);
+
+// Runs `count` tokens through the model.
+int bn_feed(void *state, const void *model, const uint16_t *tokens, size_t count);
+
+// Tokens fed since the last reset, or an error.
+int bn_position(const void *state, const void *model);
+
+// Logits after the last token fed: int32[vocab_size].
+int bn_logits(void *state, const void *model, int32_t *logits);
+
+// The best `count` of the tokens whose bit is set in `allowed` (vocab_size bits, LSB first), best first, with their
+// probabilities among the allowed in permille. Returns how many there were.
+int bn_top_k(void *state, const void *model, const uint8_t *allowed, unsigned count, uint16_t *tokens,
+    uint16_t *permille);
+
+// A snapshot of the cache (at most `window` positions fed so far), so that a fixed beginning is computed once.
+// bn_save with buffer == NULL returns the size; both return the bytes used or an error.
+int bn_save(const void *state, const void *model, void *buffer, size_t size);
+int bn_restore(void *state, const void *model, const void *buffer, size_t size);
+
+#endif
