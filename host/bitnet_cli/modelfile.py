@@ -1,0 +1,555 @@
+"""The `.bitnet` file, section 1 of native/SPEC.md: its parts as dataclasses, written and read with checks."""
+
+import json
+import math
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import BitnetError
+
+BINARY, TERNARY = 1, 2
+TIED = 0
+
+_MAGIC = b"BITN"
+_VERSION = 1
+_HEADER = struct.Struct("<4sHHII HHHBBBBHBBBB4I 16s")
+_SCALE = struct.Struct("<Hh")
+_COLUMNS_PER_BYTE = {BINARY: 8, TERNARY: 5}
+_ROWS_PER_BLOCK = 4
+_POWERS_OF_3 = np.array([1, 3, 9, 27, 81], np.uint8)
+
+_LIMITS = {
+    "vocab_size": (1, 32768),
+    "hidden_size": (8, 1024),
+    "intermediate_size": (8, 4096),
+    "num_layers": (1, 32),
+    "num_heads": (1, 64),
+    "num_kv_heads": (1, 64),
+    "head_dim": (4, 64),
+    "window": (1, 256),
+}
+_CHOICES = {
+    "weight_type": (BINARY, TERNARY),
+    "activation_bits": (8, 4, 2),
+    "embedding_bits": (8, 4),
+    "head_type": (TIED, BINARY, TERNARY),
+}
+
+Int8 = npt.NDArray[np.int8]
+Int16 = npt.NDArray[np.int16]
+UInt32 = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class Config:
+    """The shape of a model; raises BitnetError where SPEC 1.1 does not allow it."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    window: int = 32
+    weight_type: int = TERNARY
+    activation_bits: int = 8
+    embedding_bits: int = 4
+    head_type: int = TIED
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _LIMITS.items():
+            if not low <= getattr(self, name) <= high:
+                raise BitnetError(f"{name} is {getattr(self, name)}, it must be {low} to {high}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise BitnetError(f"{name} is {getattr(self, name)}, it must be one of {choices}")
+        if self.num_heads % self.num_kv_heads:
+            raise BitnetError(f"num_kv_heads ({self.num_kv_heads}) must divide num_heads ({self.num_heads})")
+        if self.head_dim % 2:
+            raise BitnetError(f"head_dim is {self.head_dim}, it must be even")
+        if self.query_size > 1024:
+            raise BitnetError(f"num_heads times head_dim is {self.query_size}, it must be at most 1024")
+
+    @property
+    def query_size(self) -> int:
+        """Q, the width of all query heads."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def kv_size(self) -> int:
+        """KV, the width of all key (or value) heads."""
+        return self.num_kv_heads * self.head_dim
+
+    @property
+    def embedding_limit(self) -> int:
+        """The largest embedding code: 127 or 7."""
+        return 127 if self.embedding_bits == 8 else 7
+
+
+@dataclass(frozen=True)
+class Scale:
+    """m·2^e with 2^14 ≤ m < 2^15 and −64 ≤ e ≤ 64."""
+
+    m: int
+    e: int
+
+    def __post_init__(self) -> None:
+        if not (1 << 14 <= self.m < 1 << 15 and -64 <= self.e <= 64):
+            raise BitnetError(f"the scale {self.m}·2^{self.e} is out of range")
+
+    @classmethod
+    def from_float(cls, x: float) -> "Scale":
+        """The nearest scale to x > 0."""
+        if not (math.isfinite(x) and x > 0):
+            raise BitnetError(f"a scale must be a positive number, not {x}")
+        fraction, exponent = math.frexp(x)
+        m = round(fraction * 2**15)
+        return cls(m, exponent - 15) if m < 1 << 15 else cls(m // 2, exponent - 14)
+
+    def __float__(self) -> float:
+        return math.ldexp(self.m, self.e)
+
+    def to_bytes(self) -> bytes:
+        return _SCALE.pack(self.m, self.e)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A scale and its codes, int8[rows, columns]: ±1, −1…1, or the embedding's −127…127 or −7…7."""
+
+    scale: Scale
+    values: Int8
+
+    def pack(self, weight_type: int) -> bytes:
+        """Scale and packed weights, as SPEC 1.2 lays out a matrix."""
+        return self.scale.to_bytes() + _pack_weights(self.values, weight_type)
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview, rows: int, columns: int, weight_type: int) -> "Matrix":
+        """The inverse of pack; data must have exactly its size."""
+        if len(data) != matrix_size(rows, columns, weight_type):
+            raise BitnetError(f"a {rows}×{columns} matrix does not take {len(data)} bytes")
+        return cls(_read_scale(data), _unpack_weights(data[_SCALE.size :], rows, columns, weight_type))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One decoder layer; shapes as in SPEC 1.2."""
+
+    attn_norm: Int16
+    q: Matrix
+    k: Matrix
+    v: Matrix
+    attn_sub_norm: Int16
+    o: Matrix
+    ffn_norm: Int16
+    gate: Matrix
+    up: Matrix
+    ffn_sub_norm: Int16
+    down: Matrix
+
+
+@dataclass(frozen=True)
+class Weights:
+    """All weights; head is a scale alone if it is tied to the embedding, else a matrix [V, D]."""
+
+    rope_step: UInt32
+    embedding: Matrix
+    layers: tuple[Layer, ...]
+    final_norm: Int16
+    head: Scale | Matrix
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A `.bitnet` file, read; tokenizer and labels are their sections as they stand (may be empty)."""
+
+    config: Config
+    weights: Weights
+    tokenizer: bytes
+    labels: bytes
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One item of the weights: rows = 0 for a vector; group names the line it counts to in part_sizes."""
+
+    group: str
+    name: str
+    rows: int
+    columns: int
+    size: int
+
+
+def norm_factor(n: int) -> float:
+    """√(n·2^−t), t = ⌈log2 n⌉: what a norm over n values leaves for the scale of the matrix behind it."""
+    return math.sqrt(n / (1 << ceil_log2(n)))
+
+
+def ceil_log2(n: int) -> int:
+    """⌈log2 n⌉ of n ≥ 1."""
+    return (n - 1).bit_length()
+
+
+def rope_steps(head_dim: int, theta: float = 10000.0) -> UInt32:
+    """uint32[head_dim / 2]: the angle each pair turns per position, in turns of 2^32."""
+    turns = theta ** (-np.arange(0, head_dim, 2) / head_dim) / (2 * math.pi)
+    return np.round(turns * 2.0**32).astype(np.uint32)
+
+
+def matrix_size(rows: int, columns: int, weight_type: int) -> int:
+    """Bytes of a packed matrix with its scale."""
+    groups = -(-columns // _COLUMNS_PER_BYTE[weight_type])
+    return _SCALE.size + _ROWS_PER_BLOCK * groups * -(-rows // _ROWS_PER_BLOCK)
+
+
+def write(
+    config: Config,
+    weights: Weights,
+    tokenizer_section: bytes,
+    labels_section: bytes,
+    metadata: dict[str, Any],
+) -> bytes:
+    """The whole file. Raises BitnetError if the weights do not have the shapes and ranges of the config."""
+    text = json.dumps(metadata, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    parts = [_pack_all_weights(config, weights), tokenizer_section, labels_section, text]
+    body = b""
+    for part in parts:
+        body = _pad(body, 16) + part
+    file_size = _HEADER.size + len(body)
+    if file_size >= 1 << 32:
+        raise BitnetError(f"the model would take {file_size} bytes, the format ends at 4 GiB")
+    sizes = [len(part) for part in parts]
+    header = _HEADER.pack(_MAGIC, _VERSION, 0, file_size, 0, *_config_fields(config), *sizes, b"")
+    crc = zlib.crc32(header[16:] + body)
+    return header[:12] + struct.pack("<I", crc) + header[16:] + body
+
+
+def read(data: bytes) -> ModelFile:
+    """A whole file, checked; raises BitnetError with what is wrong. Norms and rope_step are views of data."""
+    config, sizes = _read_header(data)
+    parts, end = [], _HEADER.size
+    for size in sizes:
+        start = _align(end, 16)
+        if start + size > len(data) or any(data[end:start]):
+            raise BitnetError("the model file is damaged: its parts do not add up to its size")
+        end = start + size
+        parts.append(memoryview(data)[start:end])
+    if end != len(data):
+        raise BitnetError("the model file is damaged: its parts do not add up to its size")
+    weights, tokenizer, labels, metadata = parts
+    return ModelFile(
+        config,
+        _read_weights(config, weights),
+        bytes(tokenizer),
+        bytes(labels),
+        _read_metadata(bytes(metadata)),
+    )
+
+
+def part_sizes(data: bytes) -> dict[str, int]:
+    """Bytes per part of a file; `other` is the header, the rope table and padding, so that all add up."""
+    config, (_, tokenizer, labels, metadata) = _read_header(data)
+    sizes = dict.fromkeys(("embedding", "attention", "ffn", "norms", "head"), 0)
+    for item in _layout(config):
+        if item.group in sizes:
+            sizes[item.group] += item.size
+    sizes |= {"tokenizer": tokenizer, "labels": labels, "metadata": metadata}
+    return sizes | {"other": len(data) - sum(sizes.values())}
+
+
+def random_model(
+    config: Config,
+    seed: int,
+    tokenizer_section: bytes = b"",
+    labels_section: bytes = b"",
+    metadata: dict[str, Any] | None = None,
+) -> bytes:
+    """A sound random model: a residual of size about 1, attention scores within about ±4, no tokenizer."""
+    rng = np.random.default_rng(seed)
+    limit = config.embedding_limit
+    codes = np.clip(
+        np.round(rng.normal(0, limit / 2.6, (config.vocab_size, config.hidden_size))), -limit, limit
+    )
+    code_size = float(np.sqrt(np.mean(codes**2))) or 1.0
+    embedding = Matrix(Scale.from_float(1 / code_size), codes.astype(np.int8))
+    logit_scale = 2 * norm_factor(config.hidden_size) / _GAMMA_ONE / math.sqrt(config.hidden_size)
+    head: Scale | Matrix = Scale.from_float(logit_scale / code_size)
+    if config.head_type != TIED:
+        values = _random_codes(rng, config.vocab_size, config.hidden_size, config.head_type)
+        head = Matrix(Scale.from_float(logit_scale), values)
+    weights = Weights(
+        rope_steps(config.head_dim),
+        embedding,
+        tuple(_random_layer(config, rng) for _ in range(config.num_layers)),
+        _random_norm(rng, config.hidden_size),
+        head,
+    )
+    return write(config, weights, tokenizer_section, labels_section, metadata or {"name": f"random-{seed}"})
+
+
+_GAMMA_ONE = 4096  # the γ mantissa random models use for 1.0
+
+
+def _random_norm(rng: np.random.Generator, n: int) -> Int16:
+    return np.round(_GAMMA_ONE * rng.normal(1, 0.2, n)).clip(-32768, 32767).astype(np.int16)
+
+
+def _random_codes(rng: np.random.Generator, rows: int, columns: int, weight_type: int) -> Int8:
+    choices = np.array([-1, 1] if weight_type == BINARY else [-1, 0, 1], np.int8)
+    return rng.choice(choices, (rows, columns))
+
+
+def _random_layer(config: Config, rng: np.random.Generator) -> Layer:
+    def matrix(rows: int, columns: int, size: float) -> Matrix:
+        """Outputs of the given size from a normed input."""
+        values = _random_codes(rng, rows, columns, config.weight_type)
+        density = 1 if config.weight_type == BINARY else 2 / 3
+        scale = size / math.sqrt(columns * density) * norm_factor(columns) / _GAMMA_ONE
+        return Matrix(Scale.from_float(scale), values)
+
+    hidden, query, inner = config.hidden_size, config.query_size, config.intermediate_size
+    score_size = 2.0 * math.log2(math.e) / math.sqrt(config.head_dim)
+    branch_size = 1 / math.sqrt(2 * config.num_layers)
+    return Layer(
+        attn_norm=_random_norm(rng, hidden),
+        q=matrix(query, hidden, score_size),
+        k=matrix(config.kv_size, hidden, 1),
+        v=matrix(config.kv_size, hidden, 1),
+        attn_sub_norm=_random_norm(rng, query),
+        o=matrix(hidden, query, branch_size),
+        ffn_norm=_random_norm(rng, hidden),
+        gate=matrix(inner, hidden, 1),
+        up=matrix(inner, hidden, 1),
+        ffn_sub_norm=_random_norm(rng, inner),
+        down=matrix(hidden, inner, branch_size),
+    )
+
+
+# --- the layout of the weights ---
+
+
+def _layout(config: Config) -> Iterator[_Item]:
+    """Every item of the weights in file order, with its padded size."""
+    hidden, query, kv, inner = (
+        config.hidden_size,
+        config.query_size,
+        config.kv_size,
+        config.intermediate_size,
+    )
+
+    def norm(name: str, n: int) -> _Item:
+        return _Item("norms", name, 0, n, _align(2 * n, 4))
+
+    def matrix(
+        group: str, name: str, rows: int, columns: int, weight_type: int = config.weight_type
+    ) -> _Item:
+        return _Item(group, name, rows, columns, matrix_size(rows, columns, weight_type))
+
+    row_size = _align(-(-hidden * config.embedding_bits // 8), 4)
+    yield _Item("rope", "rope_step", 0, config.head_dim // 2, 2 * config.head_dim)
+    yield _Item(
+        "embedding", "embedding", config.vocab_size, hidden, _SCALE.size + config.vocab_size * row_size
+    )
+    for _ in range(config.num_layers):
+        yield norm("attn_norm", hidden)
+        yield matrix("attention", "q", query, hidden)
+        yield matrix("attention", "k", kv, hidden)
+        yield matrix("attention", "v", kv, hidden)
+        yield norm("attn_sub_norm", query)
+        yield matrix("attention", "o", hidden, query)
+        yield norm("ffn_norm", hidden)
+        yield matrix("ffn", "gate", inner, hidden)
+        yield matrix("ffn", "up", inner, hidden)
+        yield norm("ffn_sub_norm", inner)
+        yield matrix("ffn", "down", hidden, inner)
+    yield norm("final_norm", hidden)
+    if config.head_type == TIED:
+        yield _Item("head", "head", 0, 0, _SCALE.size)
+    else:
+        yield matrix("head", "head", config.vocab_size, hidden, config.head_type)
+
+
+_LAYER_ITEMS = tuple(Layer.__dataclass_fields__)
+
+
+def _pack_all_weights(config: Config, weights: Weights) -> bytes:
+    if len(weights.layers) != config.num_layers:
+        raise BitnetError(f"there are {len(weights.layers)} layers, the config says {config.num_layers}")
+    values: list[Any] = [weights.rope_step, weights.embedding]
+    values += [getattr(layer, name) for layer in weights.layers for name in _LAYER_ITEMS]
+    values += [weights.final_norm, weights.head]
+    items = list(_layout(config))
+    return b"".join(_pack_item(config, item, value) for item, value in zip(items, values, strict=True))
+
+
+def _pack_item(config: Config, item: _Item, value: Any) -> bytes:
+    if item.rows == 0 and item.name == "head":
+        if not isinstance(value, Scale):
+            raise BitnetError("a head tied to the embedding is a scale alone")
+        return value.to_bytes()
+    array = value.values if isinstance(value, Matrix) else value
+    shape = (item.rows, item.columns) if item.rows else (item.columns,)
+    if not isinstance(array, np.ndarray) or array.shape != shape:
+        raise BitnetError(f"{item.name} has shape {getattr(array, 'shape', None)}, the config says {shape}")
+    if item.name == "embedding":
+        return _pad(value.scale.to_bytes() + _pack_embedding(config, array), 4)
+    if item.rows:
+        return bytes(value.pack(config.head_type if item.name == "head" else config.weight_type))
+    dtype = np.uint32 if item.name == "rope_step" else np.int16
+    if array.dtype != dtype:
+        raise BitnetError(f"{item.name} has type {array.dtype}, it must be {np.dtype(dtype)}")
+    return _pad(array.astype(array.dtype.newbyteorder("<")).tobytes(), 4)
+
+
+def _read_weights(config: Config, data: memoryview) -> Weights:
+    items = list(_layout(config))
+    if len(data) != sum(item.size for item in items):
+        raise BitnetError("the model file is damaged: the weights do not have the size its header implies")
+    values: list[Any] = []
+    position = 0
+    for item in items:
+        values.append(_read_item(config, item, data[position : position + item.size]))
+        position += item.size
+    per_layer = len(_LAYER_ITEMS)
+    layers = tuple(
+        Layer(*values[start : start + per_layer])
+        for start in range(2, 2 + config.num_layers * per_layer, per_layer)
+    )
+    return Weights(values[0], values[1], layers, values[-2], values[-1])
+
+
+def _read_item(config: Config, item: _Item, data: memoryview) -> Any:
+    if item.name == "embedding":
+        return Matrix(_read_scale(data), _unpack_embedding(config, data[_SCALE.size :]))
+    if item.rows:
+        weight_type = config.head_type if item.name == "head" else config.weight_type
+        return Matrix.unpack(data, item.rows, item.columns, weight_type)
+    if item.name == "head":
+        return _read_scale(data)
+    if item.name == "rope_step":
+        return np.frombuffer(data, "<u4")
+    if any(data[2 * item.columns :]):
+        raise BitnetError(f"the model file is damaged: the padding of {item.name} is not zero")
+    return np.frombuffer(data, "<i2", item.columns)
+
+
+def _pack_embedding(config: Config, codes: Int8) -> bytes:
+    if codes.dtype != np.int8 or (np.abs(codes.astype(np.int16)) > config.embedding_limit).any():
+        raise BitnetError(f"embedding codes must be int8 within ±{config.embedding_limit}")
+    per_byte = 8 // config.embedding_bits
+    padding = -codes.shape[1] % (4 * per_byte)
+    rows: npt.NDArray[np.uint8] = np.pad(codes, ((0, 0), (0, padding))).view(np.uint8)
+    if config.embedding_bits == 4:
+        rows = (rows[:, 0::2] & 15 | (rows[:, 1::2] & 15) << 4).astype(np.uint8)
+    return rows.tobytes()
+
+
+def _unpack_embedding(config: Config, data: memoryview) -> Int8:
+    rows: Int8 = np.frombuffer(data, np.int8).reshape(config.vocab_size, -1)
+    if config.embedding_bits == 4:
+        low_nibble = np.left_shift(rows, 4, dtype=np.int8) >> 4
+        rows = np.stack([low_nibble, rows >> 4], axis=2).reshape(config.vocab_size, -1)
+    codes = rows[:, : config.hidden_size]
+    if (codes < -config.embedding_limit).any() or rows[:, config.hidden_size :].any():
+        raise BitnetError("the model file is damaged: an embedding code is out of range")
+    return codes
+
+
+def _pack_weights(values: Int8, weight_type: int) -> bytes:
+    """Blocks of 4 rows × groups of 8 (binary) or 5 (ternary) columns; see SPEC 1.2."""
+    allowed = [-1, 1] if weight_type == BINARY else [-1, 0, 1]
+    if values.dtype != np.int8 or not np.isin(values, allowed).all():
+        raise BitnetError(f"weights must be int8, each one of {allowed}")
+    rows, columns = values.shape
+    per_byte = _COLUMNS_PER_BYTE[weight_type]
+    padding = ((0, -rows % _ROWS_PER_BLOCK), (0, -columns % per_byte))
+    if weight_type == BINARY:
+        digits = np.pad((values > 0).astype(np.uint8), padding)
+        packed = np.packbits(digits, axis=1, bitorder="little")
+    else:
+        digits = np.pad((values + 1).astype(np.uint8), padding, constant_values=1)
+        packed = digits.reshape(len(digits), -1, per_byte) @ _POWERS_OF_3
+    blocks = packed.reshape(-1, _ROWS_PER_BLOCK, packed.shape[1])
+    return blocks.transpose(0, 2, 1).tobytes()
+
+
+def _unpack_weights(data: bytes | memoryview, rows: int, columns: int, weight_type: int) -> Int8:
+    """The inverse of _pack_weights; refuses what it would not write."""
+    groups = -(-columns // _COLUMNS_PER_BYTE[weight_type])
+    blocks = np.frombuffer(data, np.uint8).reshape(-1, groups, _ROWS_PER_BLOCK)
+    packed = np.ascontiguousarray(blocks.transpose(0, 2, 1)).reshape(-1, groups)
+    values: Int8
+    if weight_type == BINARY:
+        bits = np.unpackbits(packed, axis=1, bitorder="little")
+        values, filler = np.where(bits, 1, -1).astype(np.int8), -1
+    else:
+        if (packed >= 243).any():
+            raise BitnetError("the model file is damaged: a ternary weight byte is above 242")
+        digits = (packed[:, :, None] // _POWERS_OF_3 % 3).astype(np.int8)
+        values, filler = digits.reshape(len(packed), -1) - np.int8(1), 0
+    if (values[rows:] != filler).any() or (values[:, columns:] != filler).any():
+        raise BitnetError("the model file is damaged: the padding of a matrix is not empty")
+    return values[:rows, :columns]
+
+
+# --- header and metadata ---
+
+
+def _config_fields(config: Config) -> tuple[int, ...]:
+    """The header's config fields in file order, which is the order of the dataclass."""
+    return tuple(getattr(config, name) for name in Config.__dataclass_fields__)
+
+
+def _read_header(data: bytes) -> tuple[Config, tuple[int, ...]]:
+    """The config and the sizes of weights, tokenizer, labels and metadata, after all checks of SPEC 1.1."""
+    if len(data) < _HEADER.size:
+        raise BitnetError(f"the model file is truncated: {len(data)} bytes do not hold its 64-byte header")
+    magic, version, reserved, file_size, crc, *fields, reserved_end = _HEADER.unpack_from(data)
+    if magic != _MAGIC:
+        raise BitnetError("this is not a .bitnet model: it does not begin with BITN")
+    if version != _VERSION:
+        raise BitnetError(f"the model file has version {version}, only {_VERSION} is known; export it again")
+    if len(data) < file_size:
+        raise BitnetError(
+            f"the model file is truncated: it should have {file_size} bytes, there are {len(data)}"
+        )
+    if len(data) > file_size:
+        raise BitnetError(
+            f"the model file is larger than it claims: {len(data)} bytes instead of {file_size}"
+        )
+    if zlib.crc32(data[16:]) != crc:
+        raise BitnetError("the model file is damaged: its checksum is wrong; copy or export it again")
+    if reserved or any(reserved_end):
+        raise BitnetError("the model file is not sound: reserved header fields are not 0")
+    return Config(*fields[:12]), tuple(fields[12:])
+
+
+def _read_metadata(text: bytes) -> dict[str, Any]:
+    try:
+        metadata = json.loads(text or b"{}")
+    except ValueError as error:
+        raise BitnetError(f"the model's metadata is not JSON: {error}") from None
+    if not isinstance(metadata, dict):
+        raise BitnetError("the model's metadata is not a JSON object")
+    return metadata
+
+
+def _read_scale(data: bytes | memoryview) -> Scale:
+    return Scale(*_SCALE.unpack_from(data))
+
+
+def _align(offset: int, to: int) -> int:
+    return -(-offset // to) * to
+
+
+def _pad(data: bytes, to: int) -> bytes:
+    return data.ljust(_align(len(data), to), b"\0")

@@ -1,0 +1,182 @@
+"""The `.bitnet` file: what is written is read back, and whatever is wrong is refused with one clear line."""
+
+import struct
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from bitnet_cli import modelfile
+from bitnet_cli.errors import BitnetError
+from bitnet_cli.modelfile import Config, Matrix, Scale
+
+SMALL = Config(20, 24, 36, 2, 4, 2, 6)
+SHAPES = [
+    SMALL,
+    Config(1, 8, 8, 1, 1, 1, 4, window=1, weight_type=1),
+    Config(37, 13, 11, 1, 3, 1, 4, embedding_bits=8, head_type=1),
+    Config(300, 9, 17, 3, 2, 2, 8, weight_type=1, head_type=2, activation_bits=2),
+]
+
+
+def resealed(data: bytes) -> bytes:
+    """The same bytes under a checksum that fits."""
+    return data[:12] + struct.pack("<I", zlib.crc32(data[16:])) + data[16:]
+
+
+def patched(data: bytes, offset: int, new: bytes) -> bytes:
+    return resealed(data[:offset] + new + data[offset + len(new) :])
+
+
+@pytest.mark.parametrize("config", SHAPES)
+def test_what_is_written_is_read_back(config: Config) -> None:
+    data = modelfile.random_model(config, 1, metadata={"name": "größe"})
+    model = modelfile.read(data)
+    assert model.config == config
+    assert model.metadata == {"name": "größe"}
+    assert modelfile.write(config, model.weights, b"", b"", model.metadata) == data
+    assert sum(modelfile.part_sizes(data).values()) == len(data)
+
+
+@pytest.mark.parametrize("weight_type", [1, 2])
+def test_matrix_layout_is_the_one_of_the_spec(weight_type: int) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.choice(np.array([-1, 1] if weight_type == 1 else [-1, 0, 1], np.int8), (6, 11))
+    matrix = Matrix(Scale(20000, -9), values)
+    packed = matrix.pack(weight_type)
+    c = 8 if weight_type == 1 else 5
+    groups = -(-11 // c)
+    assert len(packed) == 4 + 4 * groups * 2
+    assert packed[:4] == struct.pack("<Hh", 20000, -9)
+    for r in range(6):
+        for column in range(11):
+            g, j = divmod(column, c)
+            byte = packed[4 + (r // 4) * groups * 4 + g * 4 + r % 4]
+            weight = (byte >> j & 1) * 2 - 1 if weight_type == 1 else byte // 3**j % 3 - 1
+            assert weight == values[r, column]
+    unpacked = Matrix.unpack(packed, 6, 11, weight_type)
+    assert unpacked.scale == matrix.scale
+    assert np.array_equal(unpacked.values, values)
+
+
+def test_embedding_nibbles() -> None:
+    config = replace(SMALL, vocab_size=1, hidden_size=9)
+    model = modelfile.read(modelfile.random_model(config, 2))
+    codes = np.array([[-7, 7, 1, -1, 0, 2, 3, 4, -5]], np.int8)
+    weights = replace(model.weights, embedding=Matrix(Scale(16384, 0), codes))
+    data = modelfile.write(config, weights, b"", b"", {})
+    start = 64 + 4 * 3 + 4
+    assert data[start : start + 8] == bytes([0x79, 0xF1, 0x20, 0x43, 0x0B, 0, 0, 0])
+    assert np.array_equal(modelfile.read(data).weights.embedding.values, codes)
+
+
+@pytest.mark.parametrize("x", [1.0, 0.3, 1e-9, 12345.678, 2.0**-49, 0.999999999])
+def test_scale_from_float(x: float) -> None:
+    assert float(Scale.from_float(x)) == pytest.approx(x, rel=2**-15)
+
+
+@pytest.mark.parametrize("x", [0.0, -1.0, float("nan"), float("inf"), 1e40, 1e-40])
+def test_scale_refuses(x: float) -> None:
+    with pytest.raises(BitnetError, match="scale"):
+        Scale.from_float(x)
+
+
+def test_rope_steps() -> None:
+    assert list(modelfile.rope_steps(4)) == [683565276, 6835653]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"vocab_size": 0},
+        {"hidden_size": 7},
+        {"num_kv_heads": 3},
+        {"num_kv_heads": 0},
+        {"head_dim": 5},
+        {"num_heads": 64, "head_dim": 64},
+        {"window": 257},
+        {"weight_type": 3},
+        {"activation_bits": 3},
+        {"embedding_bits": 2},
+        {"head_type": 3},
+    ],
+)
+def test_config_refuses(change: dict[str, int]) -> None:
+    with pytest.raises(BitnetError, match=next(iter(change))):
+        replace(SMALL, **change)
+
+
+def test_every_truncation_is_refused() -> None:
+    data = modelfile.random_model(SMALL, 3)
+    for length in range(len(data)):
+        with pytest.raises(BitnetError, match="truncated"):
+            modelfile.read(data[:length])
+
+
+def test_every_flipped_byte_is_refused() -> None:
+    data = modelfile.random_model(SMALL, 3)
+    for offset in range(len(data)):
+        flipped = data[:offset] + bytes([data[offset] ^ 0x10]) + data[offset + 1 :]
+        with pytest.raises(BitnetError):
+            modelfile.read(flipped)
+
+
+def test_refusals_say_what_is_wrong() -> None:
+    data = modelfile.random_model(SMALL, 3)
+    sizes = struct.unpack_from("<4I", data, 32)
+    cases = [
+        (b"ELF!" + data[4:], "BITN"),
+        (patched(data, 4, b"\2\0"), "version 2"),
+        (patched(data, 6, b"\1\0"), "reserved"),
+        (patched(data, 63, b"\1"), "reserved"),
+        (data + b"\0", "larger than it claims"),
+        (patched(data, 8, struct.pack("<I", 2**32 - 1)), "truncated"),
+        (data[:-1] + b"?", "checksum"),
+        (patched(data, 22, b"\0"), "num_layers"),
+        (patched(data, 32, struct.pack("<I", sizes[0] + 16)), "add up"),
+        (patched(data, 32, struct.pack("<I", 2**32 - 1)), "add up"),
+        (patched(data, 36, struct.pack("<I", 2**32 - 16)), "add up"),
+        (patched(data, 22, b"\1"), "weights do not have the size"),
+        (patched(data, 44, struct.pack("<I", sizes[3] - 1)), "add up"),
+        (patched(data, len(data) - 1, b"x"), "not JSON"),
+        (patched(data, 64 + 12, b"\0\0"), "scale"),
+    ]
+    for bad, message in cases:
+        with pytest.raises(BitnetError, match=message) as caught:
+            modelfile.read(bad)
+        assert "\n" not in str(caught.value)
+
+
+def test_every_resealed_byte_is_read_or_refused() -> None:
+    """A checksum that fits does not get nonsense past the other checks: only BitnetError comes out."""
+    data = modelfile.random_model(SMALL, 3)
+    for offset in range(len(data)):
+        for value in (0, 127, 255):
+            try:
+                modelfile.read(patched(data, offset, bytes([value])))
+            except BitnetError as error:
+                assert str(error)
+
+
+def test_write_refuses_other_shapes_and_values() -> None:
+    model = modelfile.read(modelfile.random_model(SMALL, 3))
+    weights = model.weights
+    layer = weights.layers[0]
+    bad_layer = replace(layer, q=Matrix(layer.q.scale, layer.k.values))
+    bad_value = replace(layer, q=Matrix(layer.q.scale, layer.q.values * np.int8(2)))
+    cases = [
+        (replace(weights, layers=weights.layers[:1]), "layers"),
+        (replace(weights, layers=(bad_layer, layer)), "q has shape"),
+        (replace(weights, layers=(bad_value, layer)), "weights must be"),
+        (replace(weights, final_norm=weights.final_norm.astype(np.float32)), "final_norm has type"),
+        (replace(weights, head=weights.embedding), "tied"),
+        (
+            replace(
+                weights, embedding=replace(weights.embedding, values=weights.embedding.values * np.int8(8))
+            ),
+            "codes",
+        ),
+    ]
+    for bad, message in cases:
+        with pytest.raises(BitnetError, match=message):
+            modelfile.write(SMALL, bad, b"", b"", {})
