@@ -1,0 +1,182 @@
+# Intents and slots: reads the model's reply token by token, allowing only what the grammar of native/SPEC.md 1.4 allows.
+
+import struct
+from array import array
+
+from micropython import const
+
+from .model import Model, ModelError
+from .tokenizer import WORD_END, WORD_START, Tokenizer
+
+_HEADER = "<HHHHHHHHHH"
+_HEADER_SIZE = const(20)
+_NUMBER = const(1)
+_NO_INTENT = const(0xFFFF)
+
+
+class Labels:
+    """The labels section: which tokens are intents and slots, and which slots an intent may carry."""
+
+    def __init__(self, data, offset: int, size: int, vocab_size: int) -> None:
+        if size < _HEADER_SIZE:
+            raise ModelError("the labels are truncated")
+        header = struct.unpack_from(_HEADER, data, offset)
+        self.intent_count, self.slot_count, self.first_intent, self.first_slot = header[:4]
+        self.system, self.user, self.assistant, self.end = header[4:8]
+        self.unknown, self.threshold = header[8:]
+        self._allowed = memoryview(data)[offset + _HEADER_SIZE : offset + size]
+        self._kinds = memoryview(data)[offset + _HEADER_SIZE + 4 * self.intent_count : offset + size]
+        if (
+            not 1 <= self.intent_count <= 1024
+            or self.slot_count > 32
+            or size < _HEADER_SIZE + 4 * self.intent_count + self.slot_count
+            or self.first_intent + self.intent_count > vocab_size
+            or self.first_slot + self.slot_count > vocab_size
+            or max(header[4:8]) >= vocab_size
+            or self.intent_count <= self.unknown != _NO_INTENT
+        ):
+            raise ModelError("the labels are out of range")
+
+    def allows(self, intent: int, slot: int) -> bool:
+        # Read by the byte: 32 bits would not fit a small integer, and that would allocate.
+        return bool(self._allowed[4 * intent + (slot >> 3)] >> (slot & 7) & 1)
+
+    def is_number(self, slot: int) -> bool:
+        return self._kinds[slot] == _NUMBER
+
+
+class ReplyReader:
+    """Reads the reply to the phrase the tokenizer encoded last; everything is allocated here, once.
+
+    After read(): `intent` (None: unknown), its `confidence` in permille, and `slot_count` slots: slots[i] has the
+    value text[begins[i]:ends[i]] of the phrase.
+    """
+
+    def __init__(self, model: Model, tokenizer: Tokenizer, labels: Labels) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._labels = labels
+        self.intent: int | None = None
+        self.confidence = 0
+        self.slot_count = 0
+        self.slots = bytearray(labels.slot_count)
+        self.begins = array("H", bytes(2 * labels.slot_count))
+        self.ends = array("H", bytes(2 * labels.slot_count))
+        # The allowed tokens, as a set of bits for the model and as a list to clear those bits quickly.
+        most = max(labels.intent_count, tokenizer.capacity + labels.slot_count + 1)
+        self._mask = bytearray((model.vocab_size + 7) // 8)
+        self._allowed = array("H", bytes(2 * most))
+        self._allowed_count = 0
+        # Tokens that are certain but not yet fed, because nothing had to be asked after them.
+        self._pending = array("H", bytes(2 * (tokenizer.capacity + 2 * labels.slot_count + 2)))
+        self._pending_count = 0
+        self._used = bytearray(labels.slot_count)
+        self._places = bytearray(tokenizer.capacity)
+        self._best = array("H", [0])
+        self._permille = array("H", [0])
+
+    def read(self, count: int) -> None:
+        """Read the reply to a phrase of `count` tokens, which must have been fed with its template."""
+        labels = self._labels
+        self.slot_count = self._pending_count = 0
+        self._clear()
+        for token in range(labels.first_intent, labels.first_intent + labels.intent_count):
+            self._allow(token)
+        intent = self._choose(True) - labels.first_intent
+        self.confidence = self._permille[0]
+        if intent == labels.unknown or self.confidence < labels.threshold:
+            self.intent = None if labels.unknown == _NO_INTENT else labels.unknown
+            return
+        self.intent = intent
+        for slot in range(labels.slot_count):
+            self._used[slot] = not labels.allows(intent, slot)
+        self._allow_slots(count)
+        token = self._choose()
+        while token != labels.end:
+            token = self._read_value(token - labels.first_slot, count)
+
+    def _read_value(self, slot: int, count: int) -> int:
+        """Read the value of a slot; returns the token after it: `end` or the next slot."""
+        tokenizer, places, labels = self._tokenizer, self._places, self._labels
+        tokens, marks = tokenizer.tokens, tokenizer.marks
+        number = labels.is_number(slot)
+        self._used[slot] = True
+        for k in range(count):
+            places[k] = self._may_start(k, number)
+            if places[k]:
+                self._allow(tokens[k])
+        token = self._choose()
+        length = 0
+        while True:
+            # places: where in the phrase the value so far may have come from.
+            begin = -1
+            for k in range(count - length):
+                if not places[k]:
+                    continue
+                last = k + length
+                if tokens[last] != token:
+                    places[k] = False
+                    continue
+                if marks[last] & WORD_END and begin < 0:
+                    begin = k
+                if last + 1 < count and not (number and tokenizer.begins_with_space(last + 1)):
+                    self._allow(tokens[last + 1])
+            length += 1
+            if begin >= 0:
+                self._allow_slots(count)
+            token = self._choose()
+            if token == labels.end or labels.first_slot <= token < labels.first_slot + labels.slot_count:
+                break
+        starts, i = tokenizer.starts, self.slot_count
+        self.slots[i] = slot
+        # starts count from the space that was put before the text.
+        self.begins[i] = starts[begin] - (not tokenizer.begins_with_space(begin))
+        self.ends[i] = starts[begin + length] - 1
+        self.slot_count = i + 1
+        return token
+
+    def _may_start(self, k: int, number: bool) -> bool:
+        tokenizer = self._tokenizer
+        return bool(tokenizer.marks[k] & WORD_START and (not number or tokenizer.begins_with_digit(k)))
+
+    def _allow_slots(self, count: int) -> None:
+        """Allow `end` and the slots that are still free and can have a value in a phrase of `count` tokens."""
+        labels = self._labels
+        self._allow(labels.end)
+        for slot in range(labels.slot_count):
+            if not self._used[slot]:
+                number = labels.is_number(slot)
+                for k in range(count):
+                    if self._may_start(k, number):
+                        self._allow(labels.first_slot + slot)
+                        break
+
+    def _allow(self, token: int) -> None:
+        bit = 1 << (token & 7)
+        if not self._mask[token >> 3] & bit:
+            self._mask[token >> 3] |= bit
+            self._allowed[self._allowed_count] = token
+            self._allowed_count += 1
+
+    def _clear(self) -> None:
+        for i in range(self._allowed_count):
+            self._mask[self._allowed[i] >> 3] = 0
+        self._allowed_count = 0
+
+    def _choose(self, always: bool = False) -> int:
+        """The best of the allowed tokens, which becomes part of the reply; forbids all tokens again.
+
+        A single allowed token needs no model, unless its probability is wanted (always).
+        """
+        if self._allowed_count == 1 and not always:
+            token = self._allowed[0]
+        else:
+            if self._pending_count:
+                self._model.feed(self._pending, self._pending_count)
+                self._pending_count = 0
+            self._model.top_k(self._mask, self._best, self._permille, 1)
+            token = self._best[0]
+        self._clear()
+        self._pending[self._pending_count] = token
+        self._pending_count += 1
+        return token

@@ -1,0 +1,142 @@
+# The model: a .bitnet file, used where it lies, and the state that belongs to it.
+
+import gc
+import json
+import os
+import struct
+
+import micropython
+from micropython import const
+
+try:
+    import _bitnet
+except ImportError:
+    _bitnet = None
+
+_HEADER = "<4sHHIIHHHBBBBHBBBBIIII"  # native/SPEC.md 1.1
+_HEADER_SIZE = const(64)
+_MODEL_FOLDERS = ("/rom", "/models", "/")
+
+
+class ModelError(Exception):
+    pass
+
+
+def load(path: str | None = None) -> "Model":
+    """The model in this file; without a path the first .bitnet file of /rom, /models and /."""
+    return Model(path or _find())
+
+
+def _find() -> str:
+    for folder in _MODEL_FOLDERS:
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue
+        for name in sorted(names):
+            if name.endswith(".bitnet"):
+                return folder.rstrip("/") + "/" + name
+    raise ModelError("no .bitnet file in " + ", ".join(_MODEL_FOLDERS))
+
+
+class Model:
+    """A checked model and its KV cache. window: positions of cache, 0 for as many as the model was made for.
+
+    Raises ModelError if the file cannot be used here, with the reason.
+    """
+
+    def __init__(self, path: str, window: int = 0) -> None:
+        if _bitnet is None:
+            raise ModelError("no native module _bitnet for this board on sys.path")
+        self.path = path
+        self._file, self.data = _open(path)
+        try:
+            self._state = bytearray(_bitnet.state_size(self.data, window))
+            _bitnet.init(self.data, self._state, window)
+        except ValueError as error:
+            self.close()
+            raise ModelError(path + ": " + str(error))
+        header = struct.unpack_from(_HEADER, self.data)
+        self.file_size, self.crc32 = header[3:5]
+        self.vocab_size, self.hidden_size = header[5:7]
+        self.num_layers = header[8]
+        self.window = window or header[12]
+        self.weight_type = header[13]
+        # The parts follow each other, each at a multiple of 16.
+        end = _HEADER_SIZE
+        parts = []
+        for size in header[17:21]:
+            start = (end + 15) & ~15
+            end = start + size
+            parts.append((start, size))
+        _, self.tokenizer, self.labels, self._metadata = parts
+
+    def metadata(self) -> dict:
+        """What the exporter noted; parsed anew each time, because it is seldom needed."""
+        start, size = self._metadata
+        try:
+            return json.loads(bytes(memoryview(self.data)[start : start + size])) if size else {}
+        except ValueError:
+            raise ModelError(self.path + ": the metadata is not JSON")
+
+    def reset(self) -> None:
+        _bitnet.reset(self.data, self._state)
+
+    def position(self) -> int:
+        """Tokens fed since the last reset."""
+        return _bitnet.position(self.data, self._state)
+
+    def feed(self, tokens, count: int) -> None:
+        """Run the first `count` of array('H') tokens through the model."""
+        micropython.heap_lock()
+        try:
+            _bitnet.feed(self.data, self._state, tokens, count)
+        finally:
+            micropython.heap_unlock()
+
+    def top_k(self, allowed, tokens, permille, count: int) -> int:
+        """The best `count` tokens whose bit is set in `allowed` (LSB first), best first; returns how many.
+
+        tokens and permille are array('H') to fill; the probabilities are those among the allowed tokens.
+        """
+        micropython.heap_lock()
+        try:
+            return _bitnet.top_k(self.data, self._state, allowed, tokens, permille, count)
+        finally:
+            micropython.heap_unlock()
+
+    def snapshot(self) -> bytearray:
+        """A copy of the KV cache, for restore()."""
+        snapshot = bytearray(_bitnet.save(self.data, self._state, None))
+        _bitnet.save(self.data, self._state, snapshot)
+        return snapshot
+
+    def restore(self, snapshot: bytearray) -> None:
+        _bitnet.restore(self.data, self._state, snapshot)
+
+    def close(self) -> None:
+        """Give up the memory; the model cannot be used afterwards."""
+        self.data = self._state = b""
+        self._file.close()
+
+
+def _open(path: str) -> tuple:
+    """The file and its bytes: in place if it lies in memory-mapped flash (ROMFS), else one copy in RAM."""
+    try:
+        file = open(path, "rb")
+    except OSError:
+        raise ModelError(path + ": no such file")
+    try:
+        return file, memoryview(file)
+    except TypeError:
+        pass
+    size = file.seek(0, 2)
+    file.seek(0)
+    gc.collect()
+    try:
+        data = bytearray(size)
+    except MemoryError:
+        file.close()
+        raise ModelError("%s: %d bytes do not fit into RAM; put the model into ROMFS" % (path, size))
+    file.readinto(data)
+    return file, data

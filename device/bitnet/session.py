@@ -1,0 +1,127 @@
+# A conversation of single requests: template, prompt, answer.
+
+import time
+from array import array
+from collections import OrderedDict, namedtuple
+
+import micropython
+
+from .intents import Labels, ReplyReader
+from .model import Model, ModelError
+from .tokenizer import Tokenizer
+
+# intent: name. confidence: permille. slots: {name: value as it stands in the phrase}, in the order of the reply.
+# source: what answered. prompt_tokens: length of the prompt, the fixed beginning included.
+Answer = namedtuple("Answer", ("intent", "confidence", "slots", "source", "latency_ms", "prompt_tokens"))
+
+
+class Session:
+    """Answers phrases with one model, each independent of those before it.
+
+    The template's beginning, `<|system|>`, the system text and `<|user|>`, is run through the model once, here;
+    requests start from a snapshot of the KV cache.
+    """
+
+    def __init__(self, model: Model, capacity: int = 256) -> None:
+        self.model = model
+        self.latency_ms = 0  # of the last request
+        self.prompt_tokens = 0  # of the last request
+        self.requests = 0
+        self.labels: Labels | None = None
+        if not model.tokenizer[1]:
+            raise ModelError(model.path + ": the model has no tokenizer")
+        try:
+            self.tokenizer = Tokenizer(model.data, model.tokenizer[0], model.tokenizer[1], capacity)
+        except ValueError as error:
+            raise ModelError(model.path + ": " + str(error))
+        if self.tokenizer.token_count != model.vocab_size:
+            raise ModelError(model.path + ": the tokenizer is another model's")
+        self._one = array("H", [0])
+        self._permille = array("H", [0])
+        if model.labels[1]:
+            self.labels = Labels(model.data, model.labels[0], model.labels[1], model.vocab_size)
+            self._reply = ReplyReader(model, self.tokenizer, self.labels)
+            self._feed_one(self.labels.system)
+            model.feed(self.tokenizer.tokens, self.tokenizer.encode(self._system_text()))
+            self._feed_one(self.labels.user)
+        self._snapshot = model.snapshot()
+
+    def infer(self, text: str | bytes) -> Answer:
+        """The answer to a phrase of fewer than `capacity` bytes (ValueError) of UTF-8 (UnicodeError)."""
+        if self.labels is None:
+            raise ModelError("the model has no intents")
+        text = self._checked(text)
+        started = time.ticks_ms()
+        # The promise is no allocation per token; the lock keeps it.
+        micropython.heap_lock()
+        try:
+            count = self._feed_prompt(text)
+            self._reply.read(count)
+        finally:
+            micropython.heap_unlock()
+        return self._answer(text, started)
+
+    def generate(self, text: str | bytes, max_tokens: int = 32):
+        """Yields what the model says to a text, unconstrained, as pieces of UTF-8, each a token."""
+        started = time.ticks_ms()
+        self._feed_prompt(self._checked(text))
+        everything = bytearray(b"\xff" * ((self.model.vocab_size + 7) // 8))
+        for _ in range(max_tokens):
+            self.model.top_k(everything, self._one, self._permille, 1)
+            token = self._one[0]
+            if self.labels is not None and token == self.labels.end:
+                break
+            self._count(started)
+            yield self.tokenizer.text(token)
+            self.model.feed(self._one, 1)
+        self._count(started)
+        self.requests += 1
+
+    def reset(self) -> None:
+        """Forget the last request and the statistics."""
+        self.model.restore(self._snapshot)
+        self.latency_ms = self.prompt_tokens = self.requests = 0
+
+    def _checked(self, text: str | bytes) -> bytes:
+        if isinstance(text, str):
+            text = text.encode()
+        else:
+            str(text, "utf-8")  # raises UnicodeError
+        if len(text) >= self.tokenizer.capacity:
+            raise ValueError("the text has %d bytes, at most %d fit" % (len(text), self.tokenizer.capacity - 1))
+        return text
+
+    def _feed_prompt(self, text: bytes) -> int:
+        """Feed the template with this text; returns the tokens of the text alone."""
+        tokenizer, model = self.tokenizer, self.model
+        count = prompt = tokenizer.encode(text)
+        if self.labels is not None:
+            tokenizer.tokens[count] = self.labels.assistant
+            prompt += 1
+        model.restore(self._snapshot)
+        model.feed(tokenizer.tokens, prompt)
+        self.prompt_tokens = model.position()
+        return count
+
+    def _answer(self, text: bytes, started: int) -> Answer:
+        labels, reply, name = self.labels, self._reply, self.tokenizer.text
+        assert labels is not None
+        intent = "unknown" if reply.intent is None else str(name(labels.first_intent + reply.intent), "utf-8")
+        slots = OrderedDict()
+        for i in range(reply.slot_count):
+            slot = str(name(labels.first_slot + reply.slots[i]), "utf-8")
+            slots[slot] = str(text[reply.begins[i] : reply.ends[i]], "utf-8")
+        self._count(started)
+        self.requests += 1
+        return Answer(intent, reply.confidence, slots, "model", self.latency_ms, self.prompt_tokens)
+
+    def _count(self, started: int) -> None:
+        self.latency_ms = time.ticks_diff(time.ticks_ms(), started)
+
+    def _feed_one(self, token: int) -> None:
+        self._one[0] = token
+        self.model.feed(self._one, 1)
+
+    def _system_text(self) -> bytes:
+        text = self.model.metadata().get("system", "")
+        return text.encode() if isinstance(text, str) else b""
