@@ -1,0 +1,211 @@
+# AT command lines: framing, the four forms, typed parameters. Syntax after ITU-T V.250 with ESP-AT's escapes.
+
+from micropython import const
+
+LINE_MAX = const(256)
+
+# Forms of a command.
+RUN = const(0)  # AT+X
+READ = const(1)  # AT+X?
+TEST = const(2)  # AT+X=?
+SET = const(3)  # AT+X=...
+
+_CR = const(13)
+_LF = const(10)
+_QUOTE = const(0x22)
+_COMMA = const(0x2C)
+_BACKSLASH = const(0x5C)
+
+# +CME ERROR codes; those above 500 are ours.
+NOT_ALLOWED = const(3)
+NOT_SUPPORTED = const(4)
+MEMORY_FULL = const(20)
+UNKNOWN = const(100)
+NO_MODEL = const(501)
+NO_INTENTS = const(502)
+CME_TEXT = {
+    NOT_ALLOWED: "operation not allowed",
+    NOT_SUPPORTED: "operation not supported",
+    MEMORY_FULL: "memory full",
+    UNKNOWN: "unknown",
+    NO_MODEL: "no model",
+    NO_INTENTS: "the model has no intents",
+}
+
+
+class AtError(Exception):
+    """A command that ends in +CME ERROR: code, with a text if there is more to say than CME_TEXT does."""
+
+    def __init__(self, code: int, text: str = "") -> None:
+        super().__init__(text or CME_TEXT[code])
+        self.code = code
+
+
+class SyntaxFault(Exception):
+    """A line that is not a command, or has wrong parameters: it ends in ERROR."""
+
+
+class LineReader:
+    """Cuts a stream of bytes into lines. CR, LF or both end a line; an empty line is no line."""
+
+    def __init__(self) -> None:
+        self._line = bytearray(LINE_MAX)
+        self._length = 0
+
+    def push(self, byte: int) -> bytes | None:
+        """Take a byte; returns the line it ends, if any. A line that is too long comes as one byte too many."""
+        if byte == _CR or byte == _LF:
+            length, self._length = self._length, 0
+            if length == 0:
+                return None
+            return bytes(self._line) + b"+" if length > LINE_MAX else bytes(self._line[:length])
+        if self._length < LINE_MAX:
+            self._line[self._length] = byte
+        if self._length <= LINE_MAX:
+            self._length += 1
+        return None
+
+
+class Int:
+    """A decimal parameter, low to high; optional if it has a default."""
+
+    def __init__(self, low: int, high: int, default: int | None = None) -> None:
+        self.low = low
+        self.high = high
+        self.default = default
+
+    def value(self, argument) -> int:
+        if argument is None:
+            if self.default is None:
+                raise SyntaxFault
+            return self.default
+        if isinstance(argument, bytes) or not self.low <= argument <= self.high:
+            raise SyntaxFault
+        return argument
+
+    def __str__(self) -> str:
+        described = "(%d-%d)" % (self.low, self.high)
+        return described if self.default is None else "[" + described + "]"
+
+
+class Text:
+    """A quoted parameter: bytes of UTF-8."""
+
+    def value(self, argument) -> bytes:
+        if not isinstance(argument, bytes):
+            raise SyntaxFault
+        try:
+            str(argument, "utf-8")
+        except UnicodeError:
+            raise SyntaxFault
+        return argument
+
+    def __str__(self) -> str:
+        return '"text"'
+
+
+def parse(line: bytes) -> tuple:
+    """A line to (name, form, arguments): the name in upper case with its + or &, the arguments None, int or bytes."""
+    if len(line) > LINE_MAX:
+        raise SyntaxFault
+    line = line.strip()
+    if line[:2].upper() != b"AT":
+        raise SyntaxFault
+    end = 2
+    if end < len(line) and line[end] in b"+&":
+        end += 1
+    if line[2:3] == b"+":
+        while end < len(line) and (_is_letter(line[end]) or 48 <= line[end] <= 57 or line[end] == 0x5F):
+            end += 1
+    elif end < len(line) and _is_letter(line[end]):
+        end += 1
+    name = line[2:end].upper()
+    rest = line[end:]
+    if not rest:
+        return name, RUN, ()
+    if rest == b"?":
+        return name, READ, ()
+    if rest == b"=?":
+        return name, TEST, ()
+    if rest[0] == 0x3D:
+        return name, SET, _arguments(rest, 1)
+    if line[2:3] != b"+" and name:
+        return name, SET, _arguments(rest, 0)  # ATE0
+    raise SyntaxFault
+
+
+def _is_letter(c: int) -> bool:
+    return 65 <= c <= 90 or 97 <= c <= 122
+
+
+def _arguments(text: bytes, i: int) -> tuple:
+    """The arguments from text[i] to the end, separated by commas."""
+    arguments = []
+    while True:
+        if text[i : i + 1] == b'"':
+            argument, i = _string(text, i + 1)
+            if i < len(text) and text[i] != _COMMA:
+                raise SyntaxFault
+        else:
+            end = text.find(b",", i)
+            if end < 0:
+                end = len(text)
+            argument = _number(text[i:end].strip())
+            i = end
+        arguments.append(argument)
+        if i == len(text):
+            return tuple(arguments)
+        i += 1
+
+
+def _number(text: bytes) -> int | None:
+    """A decimal number, or None for an omitted argument."""
+    if not text:
+        return None
+    digits = text[1:] if text[0] == 0x2D else text
+    # int() would accept spaces and underscores.
+    if not 1 <= len(digits) <= 9 or not digits.isdigit():
+        raise SyntaxFault
+    return int(text)
+
+
+def _string(text: bytes, i: int) -> tuple:
+    r"""The string whose text begins at i, and where it ends; unescapes \hh and \\ \" \,"""
+    out = bytearray()
+    while i < len(text):
+        c = text[i]
+        i += 1
+        if c == _QUOTE:
+            return bytes(out), i
+        if c == _BACKSLASH:
+            c = text[i] if i < len(text) else 0
+            if c in (_BACKSLASH, _QUOTE, _COMMA):
+                i += 1
+            else:
+                try:
+                    c = _hex(text[i]) << 4 | _hex(text[i + 1])
+                except IndexError:
+                    raise SyntaxFault
+                i += 2
+        out.append(c)
+    raise SyntaxFault
+
+
+def _hex(c: int) -> int:
+    if 48 <= c <= 57:
+        return c - 48
+    c |= 0x20
+    if 97 <= c <= 102:
+        return c - 87
+    raise SyntaxFault
+
+
+def escape(text: bytes, also: bytes = b"") -> bytes:
+    r"""The inside of a string for a reply: quotes, backslashes, control characters and `also` as \hh."""
+    out = bytearray()
+    for c in text:
+        if c < 32 or c == 127 or c == _QUOTE or c == _BACKSLASH or c in also:
+            out.extend(b"\\%02X" % c)
+        else:
+            out.append(c)
+    return bytes(out)
