@@ -1,0 +1,27 @@
+# Answers many phrases without AT commands in between, to measure accuracy: each line of input is a phrase as a JSON
+# string, each line of output the fields of its Answer as a JSON list, or a JSON string that says what was wrong.
+
+import json
+import sys
+
+from bitnet import ModelError, Session, load
+
+
+def serve() -> None:
+    try:
+        session = Session(load())
+    except ModelError as error:
+        print(json.dumps(str(error)))
+        return
+    print(json.dumps("ready"))
+    while True:
+        line = sys.stdin.readline()
+        if not line:
+            return
+        try:
+            print(json.dumps(list(session.infer(json.loads(line)))))
+        except (ValueError, ModelError) as error:
+            print(json.dumps(str(error)))
+
+
+serve()
