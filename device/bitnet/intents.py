@@ -1,4 +1,4 @@
-# Intents and slots: reads the model's reply token by token, allowing only what the grammar of native/SPEC.md 1.4 allows.
+# Intents and slots: reads the model's reply token by token, allowing only what native/SPEC.md 1.4 allows.
 
 import struct
 from array import array
@@ -48,8 +48,8 @@ class Labels:
 class ReplyReader:
     """Reads the reply to the phrase the tokenizer encoded last; everything is allocated here, once.
 
-    After read(): `intent` (None: unknown), its `confidence` in permille, and `slot_count` slots: slots[i] has the
-    value text[begins[i]:ends[i]] of the phrase.
+    After read(): `intent` (None: unknown), its `confidence` in permille, and `slot_count` slots: slots[i] has
+    the value text[begins[i]:ends[i]] of the phrase.
     """
 
     def __init__(self, model: Model, tokenizer: Tokenizer, labels: Labels) -> None:
@@ -140,7 +140,7 @@ class ReplyReader:
         return bool(tokenizer.marks[k] & WORD_START and (not number or tokenizer.begins_with_digit(k)))
 
     def _allow_slots(self, count: int) -> None:
-        """Allow `end` and the slots that are still free and can have a value in a phrase of `count` tokens."""
+        """Allow `end` and the slots that are still free and can begin in a phrase of `count` tokens."""
         labels = self._labels
         self._allow(labels.end)
         for slot in range(labels.slot_count):

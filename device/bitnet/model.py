@@ -55,7 +55,7 @@ class Model:
             _bitnet.init(self.data, self._state, window)
         except ValueError as error:
             self.close()
-            raise ModelError(path + ": " + str(error))
+            raise ModelError(path + ": " + str(error)) from None
         header = struct.unpack_from(_HEADER, self.data)
         self.file_size, self.crc32 = header[3:5]
         self.vocab_size, self.hidden_size = header[5:7]
@@ -77,7 +77,7 @@ class Model:
         try:
             return json.loads(bytes(memoryview(self.data)[start : start + size])) if size else {}
         except ValueError:
-            raise ModelError(self.path + ": the metadata is not JSON")
+            raise ModelError(self.path + ": the metadata is not JSON") from None
 
     def reset(self) -> None:
         _bitnet.reset(self.data, self._state)
@@ -123,9 +123,9 @@ class Model:
 def _open(path: str) -> tuple:
     """The file and its bytes: in place if it lies in memory-mapped flash (ROMFS), else one copy in RAM."""
     try:
-        file = open(path, "rb")
+        file = open(path, "rb")  # noqa: SIM115 (the model keeps it)
     except OSError:
-        raise ModelError(path + ": no such file")
+        raise ModelError(path + ": no such file") from None
     try:
         return file, memoryview(file)
     except TypeError:
@@ -137,6 +137,6 @@ def _open(path: str) -> tuple:
         data = bytearray(size)
     except MemoryError:
         file.close()
-        raise ModelError("%s: %d bytes do not fit into RAM; put the model into ROMFS" % (path, size))
+        raise ModelError(f"{path}: {size} bytes do not fit into RAM; put the model into ROMFS") from None
     file.readinto(data)
     return file, data

@@ -10,16 +10,16 @@ from .intents import Labels, ReplyReader
 from .model import Model, ModelError
 from .tokenizer import Tokenizer
 
-# intent: name. confidence: permille. slots: {name: value as it stands in the phrase}, in the order of the reply.
-# source: what answered. prompt_tokens: length of the prompt, the fixed beginning included.
+# intent: its name. confidence: permille. slots: {name: value as the phrase has it}, in the order of the reply.
+# source: what answered. prompt_tokens: length of the prompt, its fixed beginning included.
 Answer = namedtuple("Answer", ("intent", "confidence", "slots", "source", "latency_ms", "prompt_tokens"))
 
 
 class Session:
     """Answers phrases with one model, each independent of those before it.
 
-    The template's beginning, `<|system|>`, the system text and `<|user|>`, is run through the model once, here;
-    requests start from a snapshot of the KV cache.
+    The template's beginning, `<|system|>`, the system text and `<|user|>`, is run through the model once;
+    requests start from a snapshot of the KV cache after it.
     """
 
     def __init__(self, model: Model, capacity: int = 256) -> None:
@@ -33,7 +33,7 @@ class Session:
         try:
             self.tokenizer = Tokenizer(model.data, model.tokenizer[0], model.tokenizer[1], capacity)
         except ValueError as error:
-            raise ModelError(model.path + ": " + str(error))
+            raise ModelError(model.path + ": " + str(error)) from None
         if self.tokenizer.token_count != model.vocab_size:
             raise ModelError(model.path + ": the tokenizer is another model's")
         self._one = array("H", [0])
@@ -88,7 +88,7 @@ class Session:
         else:
             str(text, "utf-8")  # raises UnicodeError
         if len(text) >= self.tokenizer.capacity:
-            raise ValueError("the text has %d bytes, at most %d fit" % (len(text), self.tokenizer.capacity - 1))
+            raise ValueError(f"the text has {len(text)} bytes, at most {self.tokenizer.capacity - 1} fit")
         return text
 
     def _feed_prompt(self, text: bytes) -> int:

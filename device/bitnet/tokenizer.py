@@ -93,7 +93,7 @@ class Tokenizer:
                 i += 1
         elif c != _QUOTE and not 48 <= c <= 57:
             c = text[i]
-            while i < length and not (c == _SPACE or c == _QUOTE or 48 <= c <= 57 or 97 <= c <= 122):
+            while i < length and not (c in (_SPACE, _QUOTE) or 48 <= c <= 57 or 97 <= c <= 122):
                 i += 1
                 c = text[i]
         return i

@@ -53,8 +53,8 @@ class LineReader:
         self._length = 0
 
     def push(self, byte: int) -> bytes | None:
-        """Take a byte; returns the line it ends, if any. A line that is too long comes as one byte too many."""
-        if byte == _CR or byte == _LF:
+        """Take a byte; returns the line it ends, if any. One that is too long has LINE_MAX + 1 bytes."""
+        if byte in (_CR, _LF):
             length, self._length = self._length, 0
             if length == 0:
                 return None
@@ -84,7 +84,7 @@ class Int:
         return argument
 
     def __str__(self) -> str:
-        described = "(%d-%d)" % (self.low, self.high)
+        described = f"({self.low}-{self.high})"
         return described if self.default is None else "[" + described + "]"
 
 
@@ -97,7 +97,7 @@ class Text:
         try:
             str(argument, "utf-8")
         except UnicodeError:
-            raise SyntaxFault
+            raise SyntaxFault from None
         return argument
 
     def __str__(self) -> str:
@@ -105,7 +105,7 @@ class Text:
 
 
 def parse(line: bytes) -> tuple:
-    """A line to (name, form, arguments): the name in upper case with its + or &, the arguments None, int or bytes."""
+    """A line to (name, form, arguments): the name in upper case with + or &; each argument None, int or bytes."""
     if len(line) > LINE_MAX:
         raise SyntaxFault
     line = line.strip()
@@ -185,7 +185,7 @@ def _string(text: bytes, i: int) -> tuple:
                 try:
                     c = _hex(text[i]) << 4 | _hex(text[i + 1])
                 except IndexError:
-                    raise SyntaxFault
+                    raise SyntaxFault from None
                 i += 2
         out.append(c)
     raise SyntaxFault
@@ -204,7 +204,7 @@ def escape(text: bytes, also: bytes = b"") -> bytes:
     r"""The inside of a string for a reply: quotes, backslashes, control characters and `also` as \hh."""
     out = bytearray()
     for c in text:
-        if c < 32 or c == 127 or c == _QUOTE or c == _BACKSLASH or c in also:
+        if c < 32 or c in (_QUOTE, _BACKSLASH, 127) or c in also:
             out.extend(b"\\%02X" % c)
         else:
             out.append(c)

@@ -1,4 +1,4 @@
-# The AT service: one static table of commands, and a loop that gives every line exactly one final result code.
+# The AT service: one static table of commands; a loop that gives every line exactly one final result code.
 
 import gc
 import sys
@@ -15,7 +15,7 @@ _NOT_ASCII = bytes(range(128, 256))
 
 
 class Command:
-    """A row of the table. Handlers take the service and the parameters; they return or yield lines of information."""
+    """A row of the table. Handlers take the service and the parameters, and return or yield lines to send."""
 
     def __init__(self, name: str, params=(), run=None, read=None, set=None) -> None:
         self.name = name
@@ -28,24 +28,24 @@ class Command:
         """The arguments as the parameters want them."""
         if len(arguments) > len(self.params):
             raise SyntaxFault
-        missing = len(self.params) - len(arguments)
-        return [p.value(a) for p, a in zip(self.params, tuple(arguments) + (None,) * missing)]
+        given = len(arguments)
+        return [p.value(arguments[i] if i < given else None) for i, p in enumerate(self.params)]
 
     def describe(self):
         """The answer to the test form."""
-        return ("%s: %s" % (self.name, ",".join(str(p) for p in self.params)),) if self.params else ()
+        return (self.name + ": " + ",".join(str(p) for p in self.params),) if self.params else ()
 
 
 class Service:
     """Answers AT commands from an asyncio reader on an asyncio writer.
 
-    session: a bitnet.Session, or None if there is none for the reason `fault`; the service answers all the same.
+    session: a bitnet.Session, or None if there is none, for the reason `fault`; the service answers anyway.
     """
 
     def __init__(self, reader, writer, session=None, fault: str = "") -> None:
         self.session = session
         self.fault = fault
-        # Off until asked for: the peer is mostly a machine, and one that sends without reading would block on echoes.
+        # Off until asked for: a machine that sends without reading would block on the echoes.
         self.echo = 0
         self.cmee = 0
         self._reader = reader
@@ -73,8 +73,6 @@ class Service:
         """Run a line, send its information; returns the final result code, whatever happens."""
         try:
             for information in self._execute(line) or ():
-                if isinstance(information, str):
-                    information = information.encode()
                 await self._send(information)
             return b"OK"
         except SyntaxFault:
@@ -112,7 +110,9 @@ class Service:
             return b"+CME ERROR: %d" % code
         return b"+CME ERROR: " + escape((text or parser.CME_TEXT[code]).encode())
 
-    async def _send(self, line: bytes) -> None:
+    async def _send(self, line: str | bytes) -> None:
+        if isinstance(line, str):
+            line = line.encode()
         self._writer.write(b"\r\n" + line + b"\r\n")
         await self._writer.drain()
 
@@ -134,7 +134,7 @@ def _identify(service):
     implementation = sys.implementation
     version = ".".join(str(part) for part in implementation.version[:3])
     yield "bitnet " + bitnet.__version__
-    yield "%s %s, %s" % (implementation.name, version, sys.platform)
+    yield f"{implementation.name} {version}, {sys.platform}"
 
 
 def _version(service):
@@ -142,7 +142,7 @@ def _version(service):
 
 
 def _read_cmee(service):
-    return ("+CMEE: %d" % service.cmee,)
+    return (f"+CMEE: {service.cmee}",)
 
 
 def _set_cmee(service, value):
@@ -181,7 +181,8 @@ def _infer(service, text):
     answer = session.infer(text)
     # Separators inside a value are escaped: split first, then unescape.
     slots = b";".join(
-        escape(name.encode(), b"=;") + b"=" + escape(value.encode(), b"=;") for name, value in answer.slots.items()
+        escape(name.encode(), b"=;") + b"=" + escape(value.encode(), b"=;")
+        for name, value in answer.slots.items()
     )
     return (
         b'+INFER: "%s",%d,"%s","%s",%d,%d'
@@ -204,9 +205,11 @@ def _generate(service, text, max_tokens):
 
 def _read_stat(service):
     session = service.session
-    counts = (session.latency_ms, session.prompt_tokens, session.requests) if session else (0, 0, 0)
+    latency_ms, prompt_tokens, requests = (
+        (session.latency_ms, session.prompt_tokens, session.requests) if session else (0, 0, 0)
+    )
     gc.collect()
-    return ("+STAT: %d,%d,%d,%d" % ((gc.mem_free(),) + counts),)
+    return (f"+STAT: {gc.mem_free()},{latency_ms},{prompt_tokens},{requests}",)
 
 
 def _reset(service):

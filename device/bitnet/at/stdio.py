@@ -14,7 +14,7 @@ class StdioReader:
 
     async def read(self, most: int) -> bytes:
         """At least one byte and at most this many; none at the end of the input."""
-        # Standard input blocks until it has all that was asked for, so ask for single bytes while there are some.
+        # Standard input blocks until it has all it was asked for: ask for single bytes while there are some.
         data = await self._stream.read(1)
         while data and len(data) < most and self._poll.poll(0):
             byte = self._stdin.read(1)
