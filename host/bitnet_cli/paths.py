@@ -1,4 +1,4 @@
-"""Where the device package, the native sources and the stock model lie: in the wheel or in a checkout."""
+"""Where the rooms of the repository and the stock model lie: in the wheel or in a checkout."""
 
 from pathlib import Path
 
@@ -13,4 +13,5 @@ def _room(name: str) -> Path:
 
 DEVICE = _room("device")
 NATIVE = _room("native")
+BOARDS = _room("boards")
 STOCK_MODEL = DEVICE / "models" / "home.bitnet"

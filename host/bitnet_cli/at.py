@@ -1,0 +1,188 @@
+"""A client for the board's AT commands, over a real serial port or a pty."""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+import serial
+
+from .errors import BitnetError
+
+LINE_MAX = 256  # bytes of a command line, without its end
+
+_FINAL = re.compile(r"OK|ERROR|\+CME ERROR: .*")
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_ESCAPE = re.compile(rb'\\([0-9A-Fa-f]{2}|[\\",])')
+
+
+class AtError(BitnetError):
+    """The board cannot be reached, does not answer, or answers with an error."""
+
+
+class AtTimeoutError(AtError):
+    """No final result code came in time."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """The lines of information before the final result code, and that code."""
+
+    lines: tuple[str, ...]
+    final: str
+
+    @property
+    def ok(self) -> bool:
+        return self.final == "OK"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What AT+INFER answers: confidence in permille, slots in the order of the reply."""
+
+    intent: str
+    confidence: int
+    slots: dict[str, str]
+    source: str
+    latency_ms: int
+    prompt_tokens: int
+
+
+class AtClient:
+    """Sends commands to a board and waits for their final result codes.
+
+    trace, if given, is called with each line sent (">", line) and received ("<", line).
+    """
+
+    def __init__(
+        self,
+        port: str,
+        baudrate: int = 115200,
+        timeout: float = 10,
+        trace: Callable[[str, str], None] | None = None,
+    ) -> None:
+        self.timeout = timeout
+        self.trace = trace
+        try:
+            self._serial = serial.Serial(port, baudrate, timeout=timeout, write_timeout=timeout)
+        except (serial.SerialException, ValueError) as error:
+            raise AtError(f"cannot open the port {port}: {error}") from None
+
+    def __enter__(self) -> "AtClient":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._serial.close()
+
+    def command(self, line: str, timeout: float | None = None) -> Response:
+        """Send one command line, without its end; raises AtTimeoutError if the board is not done in time.
+
+        Text that may hold any characters goes into it through quote().
+        """
+        data = _encode(line)
+        if len(data) > LINE_MAX:
+            raise AtError(
+                f"the command takes {len(data)} bytes and the board's line holds {LINE_MAX}: shorten the text"
+            )
+        if b"\r" in data or b"\n" in data:
+            raise AtError("a command line cannot contain a line end; use quote() for text")
+        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        try:
+            self._serial.reset_input_buffer()  # what a command that timed out may have left
+            self._serial.write(data + b"\r")
+            if self.trace:
+                self.trace(">", line)
+            return self._response(line, deadline)
+        except serial.SerialTimeoutException:
+            raise AtTimeoutError(f"the board does not take {line!r}") from None
+        except (serial.SerialException, OSError) as error:
+            raise AtError(f"the connection to {self._serial.port} broke: {error}") from None
+
+    def infer(self, text: str, timeout: float | None = None) -> Answer:
+        """The answer to a phrase; raises AtError if the board has none."""
+        command = f"AT+INFER={quote(text)}"
+        response = self.command(command, timeout)
+        if not response.ok:
+            raise AtError(f"the board refuses {command}: {response.final}")
+        return parse_infer(response.lines)
+
+    def _response(self, line: str, deadline: float) -> Response:
+        lines: list[str] = []
+        while True:
+            text = self._read_line(deadline)
+            if text is None:
+                raise AtTimeoutError(f"no answer to {line!r} in time; is a board at {self._serial.port}?")
+            if not text or text == line:  # the frame of a reply, or an echo
+                continue
+            if self.trace:
+                self.trace("<", text)
+            if _FINAL.fullmatch(text):
+                return Response(tuple(lines), text)
+            lines.append(text)
+
+    def _read_line(self, deadline: float) -> str | None:
+        """The next line without its end, or None when time is up."""
+        line = b""
+        while not line.endswith(b"\n"):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self._serial.timeout = left
+            line += self._serial.read_until(b"\n")
+        return line.strip(b"\r\n").decode(errors="replace")
+
+
+def quote(text: str) -> str:
+    r"""Text as a quoted AT string: quotes, backslashes and control characters become \hh."""
+    escaped = re.sub(r'["\\\x00-\x1f\x7f]', lambda match: f"\\{ord(match[0]):02X}", text)
+    return f'"{escaped}"'
+
+
+def unescape(text: str) -> str:
+    r"""The text of an AT string without its quotes: \hh, \\, \" and \, become characters."""
+
+    def character(match: re.Match[bytes]) -> bytes:
+        return bytes.fromhex(match[1].decode()) if len(match[1]) == 2 else match[1]
+
+    return _ESCAPE.sub(character, text.encode()).decode(errors="replace")
+
+
+def parse_infer(lines: tuple[str, ...]) -> Answer:
+    """The answer in the information lines of AT+INFER."""
+    prefix = "+INFER: "
+    for line in lines:
+        if line.startswith(prefix):
+            strings = _STRING.findall(line)
+            numbers = re.findall(r"(?<=,)\d+", _STRING.sub("", line))
+            if len(strings) == 3 and len(numbers) == 3:
+                intent, slots, source = strings
+                confidence, latency_ms, prompt_tokens = (int(number) for number in numbers)
+                return Answer(
+                    unescape(intent), confidence, _slots(slots), unescape(source), latency_ms, prompt_tokens
+                )
+    raise AtError(f"the board's answer has no +INFER line in the known form: {lines}")
+
+
+def _slots(text: str) -> dict[str, str]:
+    """Separators inside a value are escaped, so this splits before it unescapes."""
+    slots = {}
+    for slot in filter(None, text.split(";")):
+        name, _, value = slot.partition("=")
+        slots[unescape(name)] = unescape(value)
+    return slots
+
+
+def _encode(line: str) -> bytes:
+    try:
+        return line.encode()
+    except UnicodeEncodeError:
+        raise AtError(f"{line!r} is not valid Unicode text") from None
