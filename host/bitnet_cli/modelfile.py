@@ -281,7 +281,7 @@ def random_model(
     )
     code_size = float(np.sqrt(np.mean(codes**2))) or 1.0
     embedding = Matrix(Scale.from_float(1 / code_size), codes.astype(np.int8))
-    logit_scale = 2 * norm_factor(config.hidden_size) / _GAMMA_ONE / math.sqrt(config.hidden_size)
+    logit_scale = 0.7 * norm_factor(config.hidden_size) / _GAMMA_ONE / math.sqrt(config.hidden_size)
     head: Scale | Matrix = Scale.from_float(logit_scale / code_size)
     if config.head_type != TIED:
         values = _random_codes(rng, config.vocab_size, config.hidden_size, config.head_type)

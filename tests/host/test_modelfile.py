@@ -151,7 +151,7 @@ def test_every_resealed_byte_is_read_or_refused() -> None:
     """A checksum that fits does not get nonsense past the other checks: only BitnetError comes out."""
     data = modelfile.random_model(SMALL, 3)
     for offset in range(len(data)):
-        for value in (0, 127, 255):
+        for value in (0, 255):
             try:
                 modelfile.read(patched(data, offset, bytes([value])))
             except BitnetError as error:

@@ -1,0 +1,443 @@
+"""The arithmetic of native/SPEC.md, section 2, in NumPy: the same logits as the C core, to the last bit.
+
+Read it beside the SPEC: names and the order of the steps are the same. Every operation works on the last axis
+and takes any number of leading axes, so that one call handles a whole prompt or thousands of short sequences.
+Values are int64 here, though the SPEC bounds them to 32 bits; `check_bounds` asserts every bound it states.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import modelfile
+from .errors import BitnetError
+from .modelfile import Config, Matrix, Scale
+
+Int64 = npt.NDArray[np.int64]
+Int32 = npt.NDArray[np.int32]
+Float32 = npt.NDArray[np.float32]
+
+_INT32 = (1 << 31) - 1
+_KEY_LIMIT = 7  # L of the cached keys and values: int4
+_QUERY_LIMIT = 127
+_LOG2_E = (23637, -14)
+_POSITIONS_AT_ONCE = 128  # longer inputs are fed in pieces, to bound the memory of the attention
+_TOKENS_AT_ONCE = 512  # of a batch; more would not stay in the processor's cache
+
+
+class Scales(NamedTuple):
+    """Scales m·2^e, one per row; m = 0 stands for a row of zeros."""
+
+    m: Int64
+    e: Int64
+
+    def column(self) -> "Scales":
+        """The same, broadcastable over a last axis."""
+        return Scales(self.m[..., None], self.e[..., None])
+
+
+class Choice(NamedTuple):
+    """Tokens, best first, and their probabilities in ‰ among those that were allowed."""
+
+    ids: list[int]
+    permille: list[int]
+
+
+class Logits(NamedTuple):
+    """int32[rows, V] and their scale per row."""
+
+    values: Int32
+    scale: Scales
+
+
+class Bounds:
+    """Asserts the SPEC's bounds, or does nothing."""
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+
+    def __call__(self, x: Int64, limit: int, low: int | None = None) -> Int64:
+        """x, after checking −limit ≤ x ≤ limit (low ≤ x if given)."""
+        if self.enabled and x.size:
+            low = -limit if low is None else low
+            assert low <= x.min() and x.max() <= limit, f"{x.min()} … {x.max()} is not in {low} … {limit}"
+        return x
+
+
+# --- the operations of section 2 ---
+
+
+def bitlen(a: Int64) -> Int64:
+    """Bits of a ≥ 0; exact below 2^53."""
+    return np.frexp(a.astype(np.float64))[1].astype(np.int64)
+
+
+def clamp(x: Int64, limit: int) -> Int64:
+    """x within ±limit; np.clip is the slower of the two on small arrays."""
+    return np.minimum(np.maximum(x, -limit), limit)
+
+
+def rshr(x: Int64, s: Int64) -> Int64:
+    """RSHR(x, s), s ≥ 0."""
+    s = np.where(s > 30, 62, s)  # rounds every x to 0
+    return (x + ((1 << s) >> 1)) >> s
+
+
+def shift(x: Int64, s: Int64) -> Int64:
+    """SHIFT(x, s)."""
+    return rshr(x, np.maximum(s, 0))
+
+
+def recip(u: Int64) -> Int64:
+    """RECIP(u)."""
+    return np.minimum((1 << 30) // u, (1 << 15) - 1)
+
+
+def mul(a: Scales, b: Scales) -> Scales:
+    """MUL(a, b)."""
+    p = a.m * b.m
+    n = np.where(p >= 1 << 29, 15, 14)
+    return Scales(p >> n, np.where(p == 0, 0, a.e + b.e + n))
+
+
+def exp2(d: Int64) -> Int64:
+    """EXP2(d): 2^−d in Q15, d ≥ 0 with 8 fraction bits."""
+    n, f = d >> 8, d & 255
+    return np.where(n > 14, 0, (32768 - ((f * (5502 - ((1406 * f) >> 8))) >> 6)) >> np.minimum(n, 14))
+
+
+def sin(phi: Int64) -> Int64:
+    """SIN(φ) in Q14, φ a u32 with 2^32 one turn."""
+    u = (phi >> 15) & 32767
+    u = np.where(phi >> 30 & 1, 32768 - u, u)
+    v = (u * u) >> 15
+    w = 10543 - ((v * 1191) >> 15)
+    w = 25736 - ((v * w) >> 15)
+    r = (u * w + (1 << 14)) >> 15
+    return np.where(phi >> 31 & 1, -r, r)
+
+
+def cos(phi: Int64) -> Int64:
+    """COS(φ)."""
+    return sin((phi + (1 << 30)) & 0xFFFFFFFF)
+
+
+def normalize(x: Int64, b: int, bounds: Bounds) -> tuple[Int64, Int64]:
+    """NORMALIZE(x, b) → x, s; s has one entry per row and keeps the axis."""
+    a = np.abs(bounds(x, _INT32)).max(axis=-1, keepdims=True)
+    s = np.where(a == 0, 0, bitlen(a) - b)
+    return bounds((x << np.maximum(-s, 0)) >> np.maximum(s, 0), 1 << b), s
+
+
+def norm_quant(x: Int64, gamma: Int64, bits: int, bounds: Bounds) -> tuple[Int64, Scales]:
+    """NORM_QUANT(x, γ, bits) → q, R."""
+    limit = (1 << (bits - 1)) - 1
+    y, _ = normalize(x, 15, bounds)
+    t = modelfile.ceil_log2(x.shape[-1])
+    s = bounds((y * y >> t).sum(axis=-1), _INT32)
+    zero = s == 0
+    s = np.where(zero, 1, s)
+    y = bounds(y * gamma, 1 << 30)
+    m = np.abs(y).max(axis=-1)
+    e = np.maximum(0, bitlen(m) - (bits - 1))
+    q = clamp(rshr(y, e[..., None]), limit)
+    k = (32 - bitlen(s)) // 2
+    u = np.sqrt(bounds(s << 2 * k, (1 << 32) - 1, low=1 << 30)).astype(np.int64)
+    r = recip(bounds(u, (1 << 16) - 1, low=1 << 15))
+    return q, Scales(np.where(zero, 0, r), np.where(zero, 0, k - 30 + e))
+
+
+def bitlinear(q: Int64, weights: Float32, bounds: Bounds) -> Int64:
+    """BITLINEAR(q, W); weights are float32[N, R]. Exact: every partial sum is below 2^24."""
+    return bounds((q.astype(np.float32) @ weights).astype(np.int64), (1 << 19) - 1)
+
+
+def requant(acc: Int64, c: Scales, fraction_bits: int, bounds: Bounds) -> Int64:
+    """REQUANT(acc, C, f)."""
+    c = c.column()
+    acc, s = normalize(acc, 15, bounds)
+    out = shift(bounds(acc * c.m, 1 << 30), -(c.e + s + fraction_bits))
+    return bounds(np.where(c.m == 0, 0, out), 1 << 30)
+
+
+def add(x: Int64, out: Int64) -> Int64:
+    """ADD to the residual stream."""
+    return clamp(x + out, 1 << 29)
+
+
+def rope(x: Int64, cosine: Int64, sine: Int64, bounds: Bounds) -> tuple[Int64, Int64]:
+    """Step 2.2 on x [..., heads, d], with the angles' [..., 1, d/2]; returns x and NORMALIZE's s per row."""
+    normal, s = normalize(x.reshape(*x.shape[:-2], -1), 15, bounds)
+    a, b = np.split(normal.reshape(x.shape), 2, axis=-1)
+    turned = (a * cosine - b * sine) >> 14, (a * sine + b * cosine) >> 14
+    return bounds(np.concatenate(turned, axis=-1), 1 << 16), s
+
+
+def head_quant(x: Int64, limit: int) -> tuple[Int64, Int64]:
+    """HEAD_QUANT(x, L) → codes, e; e has one entry per head."""
+    m = np.abs(x).max(axis=-1)
+    e = np.maximum(0, bitlen(m) - limit.bit_length())
+    return clamp(rshr(x, e[..., None]), limit), e
+
+
+# --- the model ---
+
+
+@dataclass
+class _Linear:
+    """A matrix as bitlinear wants it: float32[N, R]."""
+
+    weights: Float32
+    scale: Scales
+
+    @classmethod
+    def of(cls, matrix: Matrix) -> "_Linear":
+        return cls(np.ascontiguousarray(matrix.values.T, np.float32), _scales(matrix.scale))
+
+
+class _Layer:
+    """One layer's weights, unpacked once."""
+
+    def __init__(self, layer: modelfile.Layer) -> None:
+        self.q, self.k, self.v, self.o = (_Linear.of(w) for w in (layer.q, layer.k, layer.v, layer.o))
+        self.gate, self.up, self.down = (_Linear.of(w) for w in (layer.gate, layer.up, layer.down))
+        self.attn_norm = layer.attn_norm.astype(np.int64)
+        self.attn_sub_norm = layer.attn_sub_norm.astype(np.int64)
+        self.ffn_norm = layer.ffn_norm.astype(np.int64)
+        self.ffn_sub_norm = layer.ffn_sub_norm.astype(np.int64)
+
+
+class _Cache:
+    """Keys and values of one layer: codes [B, K, positions, d] and exponents [B, K, positions]."""
+
+    def __init__(self, batch: int, config: Config) -> None:
+        heads, dim = config.num_kv_heads, config.head_dim
+        self.k_codes = np.zeros((batch, heads, 0, dim), np.float32)
+        self.v_codes = np.zeros((batch, heads, 0, dim), np.float32)
+        self.k_exponents = np.zeros((batch, heads, 0), np.int64)
+        self.v_exponents = np.zeros((batch, heads, 0), np.int64)
+
+    def enter(self, k: tuple[Int64, Int64], v: tuple[Int64, Int64]) -> None:
+        """Appends codes [B, T, K, d] and exponents [B, T, K]."""
+        for name, (codes, exponents) in (("k", k), ("v", v)):
+            old_codes, old_exponents = getattr(self, f"{name}_codes"), getattr(self, f"{name}_exponents")
+            new_codes, new_exponents = codes.swapaxes(1, 2).astype(np.float32), exponents.swapaxes(1, 2)
+            setattr(self, f"{name}_codes", np.concatenate([old_codes, new_codes], axis=2))
+            setattr(self, f"{name}_exponents", np.concatenate([old_exponents, new_exponents], axis=2))
+
+    def drop_all_but(self, window: int) -> None:
+        for name in ("k_codes", "v_codes", "k_exponents", "v_exponents"):
+            setattr(self, name, getattr(self, name)[:, :, -window:])
+
+
+class Oracle:
+    """A model and the state of one sequence; `window` = 0 is the model's own. BitnetError on bad input."""
+
+    def __init__(self, model: bytes, window: int = 0, check_bounds: bool = False) -> None:
+        file = modelfile.read(model)
+        weights = file.weights
+        if not 0 <= window <= 256:
+            raise BitnetError(f"window is {window}, it must be 1 to 256, or 0 for the model's own")
+        self.config = file.config
+        self.window = window or file.config.window
+        self.bounds = Bounds(check_bounds)
+        self._rope_step = weights.rope_step.astype(np.uint32)
+        self._embedding = weights.embedding.values.astype(np.int64)
+        self._embedding_scale = weights.embedding.scale
+        self._layers = [_Layer(layer) for layer in weights.layers]
+        self._final_norm = weights.final_norm.astype(np.int64)
+        self._head = _Linear.of(weights.head if isinstance(weights.head, Matrix) else weights.embedding)
+        self._head.scale = _scales(weights.head if isinstance(weights.head, Scale) else weights.head.scale)
+        self.reset()
+
+    def reset(self) -> None:
+        """Position 0 and an empty cache."""
+        self.position = 0
+        self._caches = [_Cache(1, self.config) for _ in self._layers]
+        self._x: Int64 | None = None
+
+    def feed(self, tokens: Sequence[int]) -> None:
+        """Runs the tokens through the model, one after the other as far as the result is concerned."""
+        ids = self._checked(tokens)
+        for start in range(0, len(ids), _POSITIONS_AT_ONCE):
+            piece = ids[None, start : start + _POSITIONS_AT_ONCE]
+            self._x = self._forward(piece, self._caches, self.position)[:, -1]
+            self.position = (self.position + piece.shape[1]) % (1 << 32)
+
+    def logits(self) -> Int32:
+        """int32[V] after the last token fed."""
+        values: Int32 = self._last_logits().values[0]
+        return values
+
+    def top_k(self, allowed: bytes, k: int) -> Choice:
+        """The best k of the tokens whose bit is set in `allowed` (V bits, LSB first)."""
+        bits = np.unpackbits(np.frombuffer(allowed, np.uint8), bitorder="little")
+        if len(bits) < self.config.vocab_size:
+            raise BitnetError(
+                f"the mask holds {len(bits)} bits, the model has {self.config.vocab_size} tokens"
+            )
+        last = self._last_logits()
+        ids = np.flatnonzero(bits[: self.config.vocab_size])
+        return choose(last.values[0], Scales(last.scale.m[0], last.scale.e[0]), ids, k)
+
+    def batch_logits(
+        self, sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]
+    ) -> list[Logits]:
+        """Logits of many sequences, each from position 0, at its listed positions; the state stays."""
+        ids = [self._checked(sequence) for sequence in sequences]
+        results: list[Logits | None] = [None] * len(ids)
+        for members in _batches([len(sequence) for sequence in ids]):
+            # Positions look back only, so what pads the shorter ones on the right changes nothing.
+            padded = np.zeros((len(members), max(len(ids[i]) for i in members)), np.int64)
+            for row, i in enumerate(members):
+                padded[row, : len(ids[i])] = ids[i]
+            caches = [_Cache(len(members), self.config) for _ in self._layers]
+            x = self._forward(padded, caches, 0)
+            for row, i in enumerate(members):
+                if not all(0 <= p < len(ids[i]) for p in positions[i]):
+                    raise BitnetError(f"sequence {i} has no such positions: {list(positions[i])}")
+                results[i] = self._logits_of(x[row, list(positions[i])])
+        return [result for result in results if result is not None]
+
+    def _checked(self, tokens: Sequence[int]) -> Int64:
+        ids = np.asarray(tokens, np.int64).reshape(-1)
+        if ids.size and not 0 <= ids.min() <= ids.max() < self.config.vocab_size:
+            raise BitnetError(f"a token is not below the vocabulary's size, {self.config.vocab_size}")
+        return ids
+
+    def _last_logits(self) -> Logits:
+        if self._x is None:
+            raise BitnetError("there are no logits before the first token")
+        return self._logits_of(self._x)
+
+    # --- section 2.1 ---
+
+    def _forward(self, tokens: Int64, caches: list[_Cache], position: int) -> Int64:
+        """Steps 1 and 2 for tokens [B, T] from `position` on; returns the residual stream [B, T, D]."""
+        scale = self._embedding_scale
+        x = shift(self._embedding[tokens] * scale.m, np.array(-(scale.e + 16)))
+        pos = np.arange(position, position + tokens.shape[1], dtype=np.uint64).astype(np.uint32)
+        phi = (pos[:, None, None] * self._rope_step).astype(np.int64)  # [T, 1, d/2]; wraps at 2^32
+        angles = cos(phi), sin(phi)
+        for layer, cache in zip(self._layers, caches, strict=True):
+            x = self._attention(x, layer, cache, angles)
+            x = self._ffn(x, layer)
+            cache.drop_all_but(self.window)
+        return x
+
+    def _attention(self, x: Int64, layer: _Layer, cache: _Cache, angles: tuple[Int64, Int64]) -> Int64:
+        """Steps 2.1 to 2.6."""
+        config, bounds = self.config, self.bounds
+        q8, r = norm_quant(x, layer.attn_norm, config.activation_bits, bounds)
+        q, k, v = (
+            requant(bitlinear(q8, w.weights, bounds), mul(r, w.scale), 12, bounds).reshape(
+                *x.shape[:-1], -1, config.head_dim
+            )
+            for w in (layer.q, layer.k, layer.v)
+        )
+        q, s_q = rope(q, *angles, bounds)
+        k, s_k = rope(k, *angles, bounds)
+        q_codes, e_q = head_quant(q, _QUERY_LIMIT)
+        k_codes, e_k = head_quant(k, _KEY_LIMIT)
+        v_codes, e_v = head_quant(v, _KEY_LIMIT)
+        cache.enter((k_codes, e_k + s_k), (v_codes, e_v))
+        o = self._attend(q_codes, e_q + s_q, cache)
+        q8, r = norm_quant(o, layer.attn_sub_norm, config.activation_bits, bounds)
+        return add(x, requant(bitlinear(q8, layer.o.weights, bounds), mul(r, layer.o.scale), 16, bounds))
+
+    def _attend(self, q_codes: Int64, e_q: Int64, cache: _Cache) -> Int64:
+        """Steps 2.5 and 2.6 up to its norm: codes [B, T, H, d] and exponents [B, T, H] → o [B, T, Q].
+
+        Inside, the axes are [B, kv head, T, query head of that kv head, position in the cache or d].
+        """
+        bounds = self.bounds
+        batch, length, heads, dim = q_codes.shape
+        groups = (batch, length, self.config.num_kv_heads, heads // self.config.num_kv_heads)
+        queries = q_codes.reshape(*groups, dim).transpose(0, 2, 1, 3, 4).astype(np.float32)
+        e_q = e_q.reshape(groups).transpose(0, 2, 1, 3)[..., None]
+        e_k, e_v = cache.k_exponents[:, :, None, None, :], cache.v_exponents[:, :, None, None, :]
+        visible = self._visible(length, cache.k_codes.shape[2])
+
+        keys = cache.k_codes[:, :, None].swapaxes(-1, -2)
+        dot = bounds((queries @ keys).astype(np.int64), (1 << 16) - 1)
+        net = e_q + e_k - 16
+        z = np.where(net >= 0, dot << clamp(np.maximum(net, 0), 14), rshr(dot, np.maximum(-net, 0)))
+        z_max = np.where(visible, bounds(z, 1 << 30), -(1 << 40)).max(axis=-1, keepdims=True)
+        p = np.where(visible, exp2(bounds(np.where(visible, z_max - z, 0), _INT32, low=0)), 0)
+
+        p_sum = p.sum(axis=-1, keepdims=True)
+        b = bitlen(p_sum)
+        r = recip(bounds(p_sum >> (b - 16), (1 << 16) - 1, low=1 << 15))
+        e_max = np.where(visible, e_v, 0).max(axis=-1, keepdims=True)  # Ev; exponents of v are never negative
+        w = bounds(p * r, 1 << 30) >> clamp(np.maximum(b + 2 + e_max - e_v, 0), 31)
+        bounds(w.sum(axis=-1), 4097)
+        values = cache.v_codes[:, :, None]
+        o = bounds((w.astype(np.float32) @ values).astype(np.int64), (1 << 15) - 1)
+
+        e = e_max.max(axis=1, keepdims=True)  # E
+        aligned: Int64 = (o << 12) >> np.minimum(31, e - e_max)
+        return aligned.transpose(0, 2, 1, 3, 4).reshape(batch, length, -1)
+
+    def _visible(self, length: int, cached: int) -> npt.NDArray[np.bool_]:
+        """bool[T, 1, cached]: which positions each of the last `length` may attend to."""
+        last = np.arange(cached - length, cached)[:, None, None]
+        t = np.arange(cached)
+        return (t <= last) & (t > last - self.window)
+
+    def _ffn(self, x: Int64, layer: _Layer) -> Int64:
+        """Step 2.7."""
+        bits, bounds = self.config.activation_bits, self.bounds
+        q8, _ = norm_quant(x, layer.ffn_norm, bits, bounds)
+        g = np.maximum(0, bitlinear(q8, layer.gate.weights, bounds))
+        u = bitlinear(q8, layer.up.weights, bounds)
+        g, _ = normalize(g, 10, bounds)
+        u, _ = normalize(u, 11, bounds)
+        h = bounds(g * g * u, _INT32)
+        q8, r = norm_quant(h, layer.ffn_sub_norm, bits, bounds)
+        out = requant(bitlinear(q8, layer.down.weights, bounds), mul(r, layer.down.scale), 16, bounds)
+        return add(x, out)
+
+    def _logits_of(self, x: Int64) -> Logits:
+        """Step 3 for the rows of x [rows, D]."""
+        q8, r = norm_quant(x, self._final_norm, 8, self.bounds)
+        logits = (q8.astype(np.float32) @ self._head.weights).astype(np.int64)
+        return Logits(self.bounds(logits, (1 << 25) - 1).astype(np.int32), mul(r, self._head.scale))
+
+
+def choose(logits: Int32, c: Scales, ids: npt.NDArray[np.intp], k: int) -> Choice:
+    """Section 2.2: the best k of the allowed ids (ascending), logits int32[V] of scale c."""
+    if len(ids) == 0:
+        return Choice([], [])
+    allowed = logits[ids].astype(np.int64)
+    delta = allowed.max() - allowed
+    b = mul(c, Scales(*(np.array(part, np.int64) for part in _LOG2_E)))
+    p = np.maximum(0, bitlen(delta) - 16)
+    shift_by = -(b.e + 8) - p
+    z = np.where(
+        shift_by >= 0,
+        ((delta >> p) * b.m) >> clamp(np.maximum(shift_by, 0), 31),
+        np.where(delta > 0, 1 << 30, 0),
+    )
+    weights = exp2(z if b.m else np.zeros_like(z))
+    best = np.argsort(-allowed, kind="stable")[: max(k, 0)]
+    permille = 1000 * weights[best] // weights.sum()
+    return Choice([int(i) for i in ids[best]], [int(value) for value in permille])
+
+
+def _scales(scale: Scale) -> Scales:
+    return Scales(np.array(scale.m, np.int64), np.array(scale.e, np.int64))
+
+
+def _batches(lengths: list[int]) -> Iterator[list[int]]:
+    """Indices in groups of similar lengths, each of a bounded number of padded tokens."""
+    members: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if members and (len(members) + 1) * lengths[i] > _TOKENS_AT_ONCE:
+            yield members
+            members = []
+        members.append(i)
+    if members:
+        yield members
