@@ -1,5 +1,5 @@
-# Answers many phrases without AT commands in between, to measure accuracy. Each line of input is a phrase as a
-# JSON string; each line of output is the fields of its Answer as a JSON list, or a fault as a JSON string.
+# Answers many phrases without AT commands in between, to measure accuracy. A line of input is a phrase as a
+# JSON string; a line of output is the fields of its Answer as a JSON list, or a fault as a JSON string.
 
 import json
 import sys

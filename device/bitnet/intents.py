@@ -17,7 +17,7 @@ _NO_INTENT = const(0xFFFF)
 class Labels:
     """The labels section: which tokens are intents and slots, and which slots an intent may carry."""
 
-    def __init__(self, data, offset: int, size: int, vocab_size: int) -> None:
+    def __init__(self, data: bytes | bytearray | memoryview, offset: int, size: int, vocab_size: int) -> None:
         if size < _HEADER_SIZE:
             raise ModelError("the labels are truncated")
         header = struct.unpack_from(_HEADER, data, offset)

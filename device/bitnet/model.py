@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import struct
+from array import array
 
 import micropython
 from micropython import const
@@ -11,7 +12,7 @@ from micropython import const
 try:
     import _bitnet
 except ImportError:
-    _bitnet = None
+    _bitnet = None  # type: ignore[assignment]
 
 _HEADER = "<4sHHIIHHHBBBBHBBBBIIII"  # native/SPEC.md 1.1
 _HEADER_SIZE = const(64)
@@ -86,7 +87,7 @@ class Model:
         """Tokens fed since the last reset."""
         return _bitnet.position(self.data, self._state)
 
-    def feed(self, tokens, count: int) -> None:
+    def feed(self, tokens: array, count: int) -> None:
         """Run the first `count` of array('H') tokens through the model."""
         micropython.heap_lock()
         try:
@@ -94,7 +95,7 @@ class Model:
         finally:
             micropython.heap_unlock()
 
-    def top_k(self, allowed, tokens, permille, count: int) -> int:
+    def top_k(self, allowed: bytearray, tokens: array, permille: array, count: int) -> int:
         """The best `count` tokens whose bit is set in `allowed` (LSB first), best first; returns how many.
 
         tokens and permille are array('H') to fill; the probabilities are those among the allowed tokens.
@@ -116,7 +117,7 @@ class Model:
 
     def close(self) -> None:
         """Give up the memory; the model cannot be used afterwards."""
-        self.data = self._state = b""
+        self.data = self._state = bytearray()
         self._file.close()
 
 

@@ -10,7 +10,7 @@ from .intents import Labels, ReplyReader
 from .model import Model, ModelError
 from .tokenizer import Tokenizer
 
-# intent: its name. confidence: permille. slots: {name: value as the phrase has it}, in the order of the reply.
+# intent: its name. confidence: permille. slots: {name: value as the phrase has it}, in the reply's order.
 # source: what answered. prompt_tokens: length of the prompt, its fixed beginning included.
 Answer = namedtuple("Answer", ("intent", "confidence", "slots", "source", "latency_ms", "prompt_tokens"))
 
@@ -59,23 +59,24 @@ class Session:
             self._reply.read(count)
         finally:
             micropython.heap_unlock()
-        return self._answer(text, started)
+        self.latency_ms = time.ticks_diff(time.ticks_ms(), started)
+        self.requests += 1
+        return self._answer(text)
 
     def generate(self, text: str | bytes, max_tokens: int = 32):
         """Yields what the model says to a text, unconstrained, as pieces of UTF-8, each a token."""
         started = time.ticks_ms()
         self._feed_prompt(self._checked(text))
+        self.requests += 1
         everything = bytearray(b"\xff" * ((self.model.vocab_size + 7) // 8))
         for _ in range(max_tokens):
             self.model.top_k(everything, self._one, self._permille, 1)
             token = self._one[0]
             if self.labels is not None and token == self.labels.end:
                 break
-            self._count(started)
+            self.latency_ms = time.ticks_diff(time.ticks_ms(), started)
             yield self.tokenizer.text(token)
             self.model.feed(self._one, 1)
-        self._count(started)
-        self.requests += 1
 
     def reset(self) -> None:
         """Forget the last request and the statistics."""
@@ -103,7 +104,7 @@ class Session:
         self.prompt_tokens = model.position()
         return count
 
-    def _answer(self, text: bytes, started: int) -> Answer:
+    def _answer(self, text: bytes) -> Answer:
         labels, reply, name = self.labels, self._reply, self.tokenizer.text
         assert labels is not None
         intent = "unknown" if reply.intent is None else str(name(labels.first_intent + reply.intent), "utf-8")
@@ -111,12 +112,7 @@ class Session:
         for i in range(reply.slot_count):
             slot = str(name(labels.first_slot + reply.slots[i]), "utf-8")
             slots[slot] = str(text[reply.begins[i] : reply.ends[i]], "utf-8")
-        self._count(started)
-        self.requests += 1
         return Answer(intent, reply.confidence, slots, "model", self.latency_ms, self.prompt_tokens)
-
-    def _count(self, started: int) -> None:
-        self.latency_ms = time.ticks_diff(time.ticks_ms(), started)
 
     def _feed_one(self, token: int) -> None:
         self._one[0] = token

@@ -17,7 +17,7 @@ WORD_START = const(1)
 WORD_END = const(2)
 
 
-def u16_table(data, offset: int, count: int):
+def u16_table(data: bytes | bytearray | memoryview, offset: int, count: int):
     """`count` little-endian u16 at an offset of a buffer, to be indexed."""
     return uctypes.struct(uctypes.addressof(data) + offset, (uctypes.ARRAY, uctypes.UINT16 | count))
 
@@ -29,7 +29,9 @@ class Tokenizer:
     starts[n] is the length of " " + text. tokens has room for one more.
     """
 
-    def __init__(self, data, offset: int, size: int, capacity: int = 256) -> None:
+    def __init__(
+        self, data: bytes | bytearray | memoryview, offset: int, size: int, capacity: int = 256
+    ) -> None:
         merge_count, hash_bits, token_count, _ = (u16_table(data, offset, 4)[i] for i in range(4))
         at = _HEADER_SIZE + 4 * merge_count
         offsets_at = at + 2 * (1 << hash_bits)
@@ -52,7 +54,7 @@ class Tokenizer:
         self._ranks = array("H", bytes(2 * capacity))
         self._text = bytearray(capacity + 1)
 
-    def encode(self, text) -> int:
+    def encode(self, text: bytes) -> int:
         """Tokenize bytes; returns the number of tokens. Allocates nothing."""
         length = len(text)
         if length >= self.capacity:

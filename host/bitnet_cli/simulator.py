@@ -79,8 +79,8 @@ class SimulatedBoard:
         import tty  # noqa: PLC0415  (Unix only, like this class; the rest of the command line is not)
 
         image = write_flash(Path(self._folder.name), model)
-        # The board has the master side; clients open its slave. That stays open here as well, or the board would
-        # see its line hang up whenever a client leaves.
+        # The board has the master side, clients open its slave. That stays open here as well: otherwise the
+        # board would see its line hang up whenever a client leaves.
         master, self._slave = os.openpty()
         try:
             tty.setraw(self._slave)

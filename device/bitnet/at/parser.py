@@ -74,7 +74,7 @@ class Int:
         self.high = high
         self.default = default
 
-    def value(self, argument) -> int:
+    def value(self, argument: int | bytes | None) -> int:
         if argument is None:
             if self.default is None:
                 raise SyntaxFault
@@ -91,7 +91,7 @@ class Int:
 class Text:
     """A quoted parameter: bytes of UTF-8."""
 
-    def value(self, argument) -> bytes:
+    def value(self, argument: int | bytes | None) -> bytes:
         if not isinstance(argument, bytes):
             raise SyntaxFault
         try:
@@ -105,7 +105,7 @@ class Text:
 
 
 def parse(line: bytes) -> tuple:
-    """A line to (name, form, arguments): the name in upper case with + or &; each argument None, int or bytes."""
+    """A line as (name, form, arguments): name in upper case with + or &; each argument None, int or bytes."""
     if len(line) > LINE_MAX:
         raise SyntaxFault
     line = line.strip()

@@ -5,6 +5,7 @@ import sys
 
 import bitnet
 from bitnet.model import ModelError
+from bitnet.session import Session
 
 from . import parser
 from .parser import AtError, Int, SyntaxFault, Text, escape
@@ -24,14 +25,14 @@ class Command:
         self.read = read
         self.set = set
 
-    def values(self, arguments) -> list:
+    def values(self, arguments: tuple) -> list:
         """The arguments as the parameters want them."""
         if len(arguments) > len(self.params):
             raise SyntaxFault
         given = len(arguments)
         return [p.value(arguments[i] if i < given else None) for i, p in enumerate(self.params)]
 
-    def describe(self):
+    def describe(self) -> tuple:
         """The answer to the test form."""
         return (self.name + ": " + ",".join(str(p) for p in self.params),) if self.params else ()
 
@@ -42,7 +43,7 @@ class Service:
     session: a bitnet.Session, or None if there is none, for the reason `fault`; the service answers anyway.
     """
 
-    def __init__(self, reader, writer, session=None, fault: str = "") -> None:
+    def __init__(self, reader, writer, session: Session | None = None, fault: str = "") -> None:
         self.session = session
         self.fault = fault
         # Off until asked for: a machine that sends without reading would block on the echoes.
@@ -116,44 +117,42 @@ class Service:
         self._writer.write(b"\r\n" + line + b"\r\n")
         await self._writer.drain()
 
-    def require_session(self):
+    def require_session(self) -> Session:
         if self.session is None:
             raise AtError(parser.NO_MODEL, self.fault)
         return self.session
 
 
-def _nothing(service):
-    return ()
+def _nothing(service: Service) -> None:
+    pass
 
 
-def _set_echo(service, value):
+def _set_echo(service: Service, value: int) -> None:
     service.echo = value
 
 
-def _identify(service):
-    implementation = sys.implementation
-    version = ".".join(str(part) for part in implementation.version[:3])
-    yield "bitnet " + bitnet.__version__
-    yield f"{implementation.name} {version}, {sys.platform}"
+def _identify(service: Service) -> tuple:
+    version = ".".join(str(part) for part in sys.implementation.version[:3])
+    return "bitnet " + bitnet.__version__, f"{sys.implementation.name} {version}, {sys.platform}"
 
 
-def _version(service):
+def _version(service: Service) -> tuple:
     return (bitnet.__version__,)
 
 
-def _read_cmee(service):
+def _read_cmee(service: Service) -> tuple:
     return (f"+CMEE: {service.cmee}",)
 
 
-def _set_cmee(service, value):
+def _set_cmee(service: Service, value: int) -> None:
     service.cmee = value
 
 
-def _list_commands(service):
+def _list_commands(service: Service) -> list:
     return ["AT" + command.name for command in _COMMANDS]
 
 
-def _read_model(service):
+def _read_model(service: Service) -> tuple:
     session = service.require_session()
     model = session.model
     intents = session.labels.intent_count if session.labels else 0
@@ -174,7 +173,7 @@ def _read_model(service):
     )
 
 
-def _infer(service, text):
+def _infer(service: Service, text: bytes) -> tuple:
     session = service.require_session()
     if session.labels is None:
         raise AtError(parser.NO_INTENTS)
@@ -197,13 +196,13 @@ def _infer(service, text):
     )
 
 
-def _generate(service, text, max_tokens):
+def _generate(service: Service, text: bytes, max_tokens: int):
     # A token may end inside a character, so a line holds no raw UTF-8.
     for piece in service.require_session().generate(text, max_tokens):
         yield b'+GEN: "%s"' % escape(piece, _NOT_ASCII)
 
 
-def _read_stat(service):
+def _read_stat(service: Service) -> tuple:
     session = service.session
     latency_ms, prompt_tokens, requests = (
         (session.latency_ms, session.prompt_tokens, session.requests) if session else (0, 0, 0)
@@ -212,7 +211,7 @@ def _read_stat(service):
     return (f"+STAT: {gc.mem_free()},{latency_ms},{prompt_tokens},{requests}",)
 
 
-def _reset(service):
+def _reset(service: Service) -> None:
     service.require_session().reset()
 
 

@@ -1,0 +1,3 @@
+# flash/flash.c, for type checkers.
+
+def map(path: str) -> bytearray: ...
