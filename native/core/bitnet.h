@@ -1,7 +1,7 @@
 // Integer-only decoder for 1-bit and ternary language models; native/SPEC.md defines every operation.
 //
-// The caller owns all memory: the model (read-only, used in place) and one state buffer. Nothing is allocated, nothing
-// is global, and the state holds no pointers, so it may be moved or saved between calls.
+// The caller owns all memory: the model (read-only, used in place) and one state buffer. Nothing is
+// allocated, nothing is global, and the state holds no pointers, so it may be moved or saved between calls.
 #ifndef BITNET_H
 #define BITNET_H
 
@@ -20,6 +20,7 @@ typedef enum {
     BN_ERR_STATE = -8,  // the state is too small, or was initialized for another model
     BN_ERR_TOKEN = -9,  // a token id is not below vocab_size
     BN_ERR_RANGE = -10, // another argument is out of range
+    BN_ERR_EMPTY = -11, // no token has been fed yet
 } bn_error_t;
 
 // Checks everything about the model that SPEC.md lets a reader check. Returns BN_OK or an error.
@@ -31,25 +32,30 @@ int bn_state_size(const void *model, size_t size, unsigned window);
 // Checks the model and prepares the state at position 0.
 int bn_init(void *state, size_t state_size, const void *model, size_t size, unsigned window);
 
+// For callers that cannot vouch for their buffers: BN_OK if both are as bn_init left them. The functions
+// below trust the buffers to be at least as large as they were then, and compare no more than a few header
+// fields.
+int bn_check_state(const void *state, size_t state_size, const void *model, size_t size);
+
 // Position 0 and an empty cache.
 int bn_reset(void *state, const void *model);
 
 // Runs `count` tokens through the model.
 int bn_feed(void *state, const void *model, const uint16_t *tokens, size_t count);
 
-// Tokens fed since the last reset, or an error.
+// Tokens fed since the last reset (2^30 − 1 if there are more), or an error.
 int bn_position(const void *state, const void *model);
 
 // Logits after the last token fed: int32[vocab_size].
 int bn_logits(void *state, const void *model, int32_t *logits);
 
-// The best `count` of the tokens whose bit is set in `allowed` (vocab_size bits, LSB first), best first, with their
-// probabilities among the allowed in permille. Returns how many there were.
+// The best `count` of the tokens whose bit is set in `allowed` (vocab_size bits, LSB first), best first, with
+// their probabilities among the allowed in permille. Returns how many there were.
 int bn_top_k(void *state, const void *model, const uint8_t *allowed, unsigned count, uint16_t *tokens,
     uint16_t *permille);
 
-// A snapshot of the cache (at most `window` positions fed so far), so that a fixed beginning is computed once.
-// bn_save with buffer == NULL returns the size; both return the bytes used or an error.
+// A snapshot of the cache (at most `window` positions fed so far), so that a fixed beginning is computed
+// once. bn_save with buffer == NULL returns the size; both return the bytes used or an error.
 int bn_save(const void *state, const void *model, void *buffer, size_t size);
 int bn_restore(void *state, const void *model, const void *buffer, size_t size);
 

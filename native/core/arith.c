@@ -1,0 +1,163 @@
+// The integer arithmetic of SPEC.md section 2, vector by vector. No step leaves int32; the bounds are in
+// SPEC.md.
+#include "core.h"
+
+// By halves, because a Cortex-M0+ has no instruction for it and libgcc's helper is a call away.
+int bn_bitlen(uint32_t a) {
+    int n = 0;
+    for (int half = 16; half > 0; half >>= 1) {
+        if (a >> half) {
+            a >>= half;
+            n += half;
+        }
+    }
+    return n + (int)a;
+}
+
+int32_t bn_rshr(int32_t x, int s) {
+    if (s > 30) {
+        return 0;
+    }
+    return s == 0 ? x : (x + ((int32_t)1 << (s - 1))) >> s;
+}
+
+int32_t bn_shift(int32_t x, int s) {
+    return s < 0 ? x : bn_rshr(x, s);
+}
+
+// ⌊n / d⌋ for d > 0 and a quotient below 2^16: restoring division, since two of the targets cannot divide.
+uint32_t bn_divide(uint32_t n, uint32_t d) {
+    uint32_t quotient = 0;
+    for (int i = 15; i >= 0; i--) {
+        if (n >> i >= d) {
+            n -= d << i;
+            quotient |= (uint32_t)1 << i;
+        }
+    }
+    return quotient;
+}
+
+int32_t bn_recip(uint32_t u) {
+    uint32_t r = bn_divide((uint32_t)1 << 30, u);
+    return r > 32767 ? 32767 : (int32_t)r;
+}
+
+// ⌊√a⌋, one bit of the root at a time.
+static uint32_t isqrt(uint32_t a) {
+    uint32_t root = 0;
+    for (uint32_t bit = (uint32_t)1 << 30; bit > 0; bit >>= 2) {
+        if (a >= root + bit) {
+            a -= root + bit;
+            root = (root >> 1) + bit;
+        } else {
+            root >>= 1;
+        }
+    }
+    return root;
+}
+
+int32_t bn_exp2(int32_t d) {
+    int32_t n = d >> 8, f = d & 255;
+    if (n > 14) {
+        return 0;
+    }
+    return (32768 - ((f * (5502 - ((1406 * f) >> 8))) >> 6)) >> n;
+}
+
+int32_t bn_sin(uint32_t phi) {
+    int32_t u = (int32_t)((phi >> 15) & 32767);
+    if (phi & ((uint32_t)1 << 30)) {
+        u = 32768 - u;
+    }
+    int32_t v = (u * u) >> 15;
+    int32_t w = 10543 - ((v * 1191) >> 15);
+    w = 25736 - ((v * w) >> 15);
+    int32_t r = (u * w + (1 << 14)) >> 15;
+    return phi >> 31 ? -r : r;
+}
+
+bn_scale_t bn_mul(const bn_scale_t *a, const bn_scale_t *b) {
+    bn_scale_t product = {0, 0};
+    if (a->m != 0 && b->m != 0) {
+        int32_t p = a->m * b->m;
+        int s = p >= (int32_t)1 << 29 ? 15 : 14;
+        product.m = p >> s;
+        product.e = a->e + b->e + s;
+    }
+    return product;
+}
+
+bn_scale_t bn_read_scale(const uint8_t *data) {
+    bn_scale_t scale = {((const uint16_t *)data)[0], ((const int16_t *)data)[1]};
+    return scale;
+}
+
+// bitlen(max|x|): the or of all magnitudes has the same length, without a comparison per element.
+int bn_largest_bitlen(const int32_t *x, uint32_t n) {
+    uint32_t all = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t sign = (uint32_t)(x[i] >> 31);
+        all |= ((uint32_t)x[i] ^ sign) - sign;
+    }
+    return bn_bitlen(all);
+}
+
+int bn_normalize(int32_t *x, uint32_t n, int bits) {
+    int length = bn_largest_bitlen(x, n);
+    int s = length == 0 ? 0 : length - bits;
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = s >= 0 ? x[i] >> s : x[i] * ((int32_t)1 << -s);
+    }
+    return s;
+}
+
+// codes = clamp(RSHR(x, e), −L, L), L = 2^(bits−1) − 1, with the least e ≥ 0 that makes them fit; returns e.
+int bn_quantize(const int32_t *x, uint32_t n, int bits, int8_t *codes) {
+    int32_t limit = ((int32_t)1 << (bits - 1)) - 1;
+    int e = bn_largest_bitlen(x, n) - (bits - 1);
+    e = e < 0 ? 0 : e;
+    for (uint32_t i = 0; i < n; i++) {
+        int32_t code = bn_rshr(x[i], e);
+        code = code > limit ? limit : code;
+        codes[i] = (int8_t)(code < -limit ? -limit : code);
+    }
+    return e;
+}
+
+// Consumes x.
+bn_scale_t bn_norm_quant(int32_t *x, const int16_t *gamma, uint32_t n, int bits, int8_t *codes) {
+    bn_scale_t scale = {0, 0};
+    bn_normalize(x, n, 15);
+    int t = bn_bitlen(n - 1);
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        sum += (uint32_t)(x[i] * x[i]) >> t;
+        x[i] *= gamma[i];
+    }
+    int e = bn_quantize(x, n, bits, codes);
+    if (sum != 0) {
+        int k = (32 - bn_bitlen(sum)) >> 1;
+        scale.m = bn_recip(isqrt(sum << (2 * k)));
+        scale.e = k - 30 + e;
+    }
+    return scale;
+}
+
+void bn_requant(int32_t *acc, uint32_t n, const bn_scale_t *scale, int fraction_bits) {
+    int s = bn_normalize(acc, n, 15);
+    for (uint32_t i = 0; i < n; i++) {
+        acc[i] = bn_shift(acc[i] * scale->m, -(scale->e + s + fraction_bits));
+    }
+}
+
+void bn_copy(void *to, const void *from, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        ((uint8_t *)to)[i] = ((const uint8_t *)from)[i];
+    }
+}
+
+void bn_clear(int32_t *x, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = 0;
+    }
+}

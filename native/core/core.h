@@ -1,0 +1,135 @@
+// What the files of the core share. Names and formulas in capitals are those of native/SPEC.md.
+#ifndef BITNET_CORE_H
+#define BITNET_CORE_H
+
+#include "bitnet.h"
+
+_Static_assert(
+    __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the model is used in place, so the target is little-endian");
+_Static_assert((-1 >> 1) == -1, "right shifts keep the sign");
+
+enum { BN_BINARY = 1, BN_TERNARY = 2 };
+enum { BN_TIED = 0 };
+
+enum {
+    BN_HEADER_SIZE = 64,
+    BN_MAX_HEADS = 64,
+    BN_MAX_HEAD_DIM = 64,
+    BN_ROWS_PER_BLOCK = 4,
+    BN_TABLE_SIZE = 256,    // entries of one lookup table: every value of a weight byte
+    BN_TABLES_AT_ONCE = 32, // bounds the tables to 16 KB, whatever the width of a matrix
+};
+
+// m·2^e. Passed by address, because a copy can become a call of memcpy.
+typedef struct {
+    int32_t m, e;
+} bn_scale_t;
+
+// The header's shape fields, in the file's order.
+typedef struct {
+    uint16_t vocab_size, hidden_size, intermediate_size;
+    uint8_t num_layers, num_heads, num_kv_heads, head_dim;
+    uint16_t window;
+    uint8_t weight_type, activation_bits, embedding_bits, head_type;
+} bn_config_t;
+
+// Where each weight lies: bytes from the start of the model, and within a layer from the start of the layer.
+typedef struct {
+    uint32_t rope_step, embedding, layers, final_norm, head, end;
+    uint32_t attn_norm, q, k, v, attn_sub_norm, o, ffn_norm, gate, up, ffn_sub_norm, down, layer_size;
+} bn_weights_t;
+
+// Where each buffer lies in the state, in bytes; `window` is the state's own.
+typedef struct {
+    uint32_t window, cache_row;
+    uint32_t x, work, out, codes, rope, scores, tables, logits, cache, size;
+} bn_buffers_t;
+
+// The beginning of the state buffer.
+typedef struct {
+    uint32_t magic, file_size, crc;
+    bn_config_t config;
+    bn_weights_t weights;
+    bn_buffers_t buffers;
+    uint32_t position; // tokens since the last reset, mod 2^32
+    uint32_t slot;     // the cache row the next token goes to
+    uint32_t filled;   // cache rows that hold a token
+} bn_state_t;
+
+#define BN_MAX(a, b) ((a) > (b) ? (a) : (b))
+
+// n rounded up to a multiple of `to`, a power of two.
+static inline uint32_t bn_align(uint32_t n, uint32_t to) {
+    return (n + to - 1) & ~(to - 1);
+}
+
+// The two's-complement halves of a byte. In the header because they are the inner loops of attention and of
+// the head.
+static inline int32_t bn_low_nibble(uint32_t byte) {
+    return (int32_t)(byte << 28) >> 28;
+}
+
+static inline int32_t bn_high_nibble(uint32_t byte) {
+    return (int32_t)(byte << 24) >> 28;
+}
+
+// The rows of one layer's KV cache, oldest anywhere: attention does not ask for their order. A row is the k
+// codes, the v codes (two per byte), then the k and the v exponents (int8), of all kv heads.
+typedef struct {
+    uint8_t *rows;
+    uint32_t row_size, filled, num_kv_heads, head_dim;
+} bn_cache_t;
+
+// One product of a shared input with a matrix: out[rows, rounded up to 4] = matrix · input.
+typedef struct {
+    const uint8_t *matrix;
+    int32_t *out;
+    uint32_t rows;
+    const uint8_t *wanted; // a bit per row; blocks of rows without any may be left out. NULL: all rows
+} bn_product_t;
+
+// arith.c: all of SPEC.md section 2 that is not about a matrix.
+int bn_bitlen(uint32_t a);
+int32_t bn_rshr(int32_t x, int s);
+int32_t bn_shift(int32_t x, int s);
+uint32_t bn_divide(uint32_t n, uint32_t d);
+int32_t bn_recip(uint32_t u);
+int32_t bn_exp2(int32_t d);
+int32_t bn_sin(uint32_t phi);
+bn_scale_t bn_mul(const bn_scale_t *a, const bn_scale_t *b);
+bn_scale_t bn_read_scale(const uint8_t *data);
+int bn_largest_bitlen(const int32_t *x, uint32_t n);
+int bn_normalize(int32_t *x, uint32_t n, int bits);
+int bn_quantize(const int32_t *x, uint32_t n, int bits, int8_t *codes);
+bn_scale_t bn_norm_quant(int32_t *x, const int16_t *gamma, uint32_t n, int bits, int8_t *codes);
+void bn_requant(int32_t *acc, uint32_t n, const bn_scale_t *scale, int fraction_bits);
+void bn_copy(void *to, const void *from, uint32_t n);
+void bn_clear(int32_t *x, uint32_t n);
+
+// model.c
+int bn_read_header(const uint8_t *model, size_t size, bn_config_t *config);
+uint32_t bn_groups(uint32_t weight_type, uint32_t columns);
+uint32_t bn_embedding_row_size(const bn_config_t *config);
+uint32_t bn_query_size(const bn_config_t *config);
+uint32_t bn_kv_size(const bn_config_t *config);
+void bn_locate_weights(const bn_config_t *config, bn_weights_t *weights);
+
+// state.c
+int bn_check_owner(const bn_state_t *state, const uint8_t *model);
+
+// bitlinear.c
+void bn_bitlinear(uint32_t weight_type, const int8_t *codes, uint32_t columns, int16_t *tables,
+    const bn_product_t *products, int count);
+
+// attention.c
+void bn_rope_angles(int16_t *rope, const uint32_t *rope_step, uint32_t head_dim, uint32_t position);
+int bn_rope(int32_t *x, uint32_t heads, uint32_t head_dim, const int16_t *rope);
+void bn_cache_store(
+    const bn_cache_t *cache, uint32_t slot, const int32_t *k, const int32_t *v, int k_exponent);
+int bn_attend(const bn_cache_t *cache, uint32_t kv_head, const int8_t *q, int q_exponent, int32_t *scores,
+    int32_t *out);
+
+// decoder.c
+bn_scale_t bn_final_norm(bn_state_t *state, const uint8_t *model);
+
+#endif

@@ -1,0 +1,310 @@
+// Where everything lies in a model file, and whether it can be trusted. Sizes are compared by subtraction
+// from what is left, never by adding up what the file claims, so no claim can overflow.
+#include "core.h"
+
+enum { OFFSET_FILE_SIZE = 8, OFFSET_CRC = 12, OFFSET_SHAPE = 16, OFFSET_PARTS = 32, OFFSET_RESERVED = 48 };
+
+static uint32_t read_u16(const uint8_t *data) {
+    return data[0] | (uint32_t)data[1] << 8;
+}
+
+static uint32_t read_u32(const uint8_t *data) {
+    return read_u16(data) | read_u16(data + 2) << 16;
+}
+
+static int is_within(uint32_t x, uint32_t low, uint32_t high) {
+    return low <= x && x <= high;
+}
+
+static int all_zero(const uint8_t *data, uint32_t size) {
+    uint32_t all = 0;
+    for (uint32_t i = 0; i < size; i++) {
+        all |= data[i];
+    }
+    return all == 0;
+}
+
+// By nibbles, from a table made on the stack: 16 entries are cheap, and constant tables misread on some
+// targets.
+static uint32_t crc32(const uint8_t *data, uint32_t size) {
+    uint32_t table[16];
+    for (uint32_t i = 0; i < 16; i++) {
+        uint32_t crc = i;
+        for (int bit = 0; bit < 4; bit++) {
+            crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320 : 0);
+        }
+        table[i] = crc;
+    }
+    uint32_t crc = 0xFFFFFFFF;
+    for (uint32_t i = 0; i < size; i++) {
+        crc ^= data[i];
+        crc = crc >> 4 ^ table[crc & 15];
+        crc = crc >> 4 ^ table[crc & 15];
+    }
+    return ~crc;
+}
+
+static int check_shape(const bn_config_t *c) {
+    if (!is_within(c->vocab_size, 1, 32768) || !is_within(c->hidden_size, 8, 1024) ||
+        !is_within(c->intermediate_size, 8, 4096) || !is_within(c->num_layers, 1, 32) ||
+        !is_within(c->num_heads, 1, BN_MAX_HEADS) || !is_within(c->num_kv_heads, 1, c->num_heads) ||
+        !is_within(c->head_dim, 4, BN_MAX_HEAD_DIM) || !is_within(c->window, 1, 256)) {
+        return BN_ERR_CONFIG;
+    }
+    uint32_t heads = c->num_heads;
+    while (heads >= c->num_kv_heads) {
+        heads -= c->num_kv_heads;
+    }
+    if (heads != 0 || c->head_dim & 1 || c->num_heads * c->head_dim > 1024) {
+        return BN_ERR_CONFIG;
+    }
+    int activation_bits = c->activation_bits;
+    if (!is_within(c->weight_type, BN_BINARY, BN_TERNARY) || !is_within(c->head_type, BN_TIED, BN_TERNARY) ||
+        !(activation_bits == 8 || activation_bits == 4 || activation_bits == 2) ||
+        !(c->embedding_bits == 8 || c->embedding_bits == 4)) {
+        return BN_ERR_CONFIG;
+    }
+    return BN_OK;
+}
+
+static void read_shape(const uint8_t *data, bn_config_t *config) {
+    config->vocab_size = (uint16_t)read_u16(data);
+    config->hidden_size = (uint16_t)read_u16(data + 2);
+    config->intermediate_size = (uint16_t)read_u16(data + 4);
+    config->num_layers = data[6];
+    config->num_heads = data[7];
+    config->num_kv_heads = data[8];
+    config->head_dim = data[9];
+    config->window = (uint16_t)read_u16(data + 10);
+    config->weight_type = data[12];
+    config->activation_bits = data[13];
+    config->embedding_bits = data[14];
+    config->head_type = data[15];
+}
+
+// That this is a whole file of the right kind, whatever it holds.
+static int check_identity(const uint8_t *model, size_t size) {
+    if ((uintptr_t)model & 3) {
+        return BN_ERR_ALIGN;
+    }
+    if (size < BN_HEADER_SIZE) {
+        return BN_ERR_TRUNCATED;
+    }
+    if (read_u32(model) != 0x4E544942) { // "BITN"
+        return BN_ERR_MAGIC;
+    }
+    if (read_u16(model + 4) != 1) {
+        return BN_ERR_VERSION;
+    }
+    uint32_t file_size = read_u32(model + OFFSET_FILE_SIZE);
+    if (file_size > size) {
+        return BN_ERR_TRUNCATED;
+    }
+    return file_size < BN_HEADER_SIZE ? BN_ERR_LAYOUT : BN_OK;
+}
+
+static int read_config(const uint8_t *model, bn_config_t *config) {
+    if (read_u16(model + 6) != 0 || !all_zero(model + OFFSET_RESERVED, BN_HEADER_SIZE - OFFSET_RESERVED)) {
+        return BN_ERR_CONFIG;
+    }
+    read_shape(model + OFFSET_SHAPE, config);
+    return check_shape(config);
+}
+
+// Enough to compute any offset, in no time; only bn_check looks at what lies behind the header.
+int bn_read_header(const uint8_t *model, size_t size, bn_config_t *config) {
+    int err = check_identity(model, size);
+    return err ? err : read_config(model, config);
+}
+
+// ⌈columns / 8⌉ or, for columns ≤ 4096, ⌈columns / 5⌉ by the reciprocal 52429 / 2^18.
+uint32_t bn_groups(uint32_t weight_type, uint32_t columns) {
+    return weight_type == BN_BINARY ? (columns + 7) >> 3 : ((columns + 4) * 52429) >> 18;
+}
+
+static uint32_t matrix_size(uint32_t weight_type, uint32_t rows, uint32_t columns) {
+    return 4 + bn_groups(weight_type, columns) * bn_align(rows, BN_ROWS_PER_BLOCK);
+}
+
+uint32_t bn_query_size(const bn_config_t *config) {
+    return (uint32_t)config->num_heads * config->head_dim;
+}
+
+uint32_t bn_kv_size(const bn_config_t *config) {
+    return (uint32_t)config->num_kv_heads * config->head_dim;
+}
+
+uint32_t bn_embedding_row_size(const bn_config_t *config) {
+    uint32_t size = config->embedding_bits == 8 ? config->hidden_size : (config->hidden_size + 1u) >> 1;
+    return bn_align(size, 4);
+}
+
+// One item after the other, as in SPEC.md 1.2. At most 2^27 bytes for any valid shape.
+void bn_locate_weights(const bn_config_t *config, bn_weights_t *weights) {
+    uint32_t hidden = config->hidden_size, inner = config->intermediate_size, type = config->weight_type;
+    uint32_t query = bn_query_size(config), kv = bn_kv_size(config);
+
+    weights->attn_norm = 0;
+    weights->q = bn_align(2 * hidden, 4);
+    weights->k = weights->q + matrix_size(type, query, hidden);
+    weights->v = weights->k + matrix_size(type, kv, hidden);
+    weights->attn_sub_norm = weights->v + matrix_size(type, kv, hidden);
+    weights->o = weights->attn_sub_norm + bn_align(2 * query, 4);
+    weights->ffn_norm = weights->o + matrix_size(type, hidden, query);
+    weights->gate = weights->ffn_norm + bn_align(2 * hidden, 4);
+    weights->up = weights->gate + matrix_size(type, inner, hidden);
+    weights->ffn_sub_norm = weights->up + matrix_size(type, inner, hidden);
+    weights->down = weights->ffn_sub_norm + bn_align(2 * inner, 4);
+    weights->layer_size = weights->down + matrix_size(type, hidden, inner);
+
+    weights->rope_step = BN_HEADER_SIZE;
+    weights->embedding = weights->rope_step + 2 * config->head_dim;
+    weights->layers = weights->embedding + 4 + config->vocab_size * bn_embedding_row_size(config);
+    weights->final_norm = weights->layers + config->num_layers * weights->layer_size;
+    weights->head = weights->final_norm + bn_align(2 * hidden, 4);
+    weights->end =
+        weights->head +
+        (config->head_type == BN_TIED ? 4 : matrix_size(config->head_type, config->vocab_size, hidden));
+}
+
+static int is_scale(const uint8_t *data) {
+    bn_scale_t scale = bn_read_scale(data);
+    return 1 << 14 <= scale.m && scale.m < 1 << 15 && -64 <= scale.e && scale.e <= 64;
+}
+
+static int check_scales(const uint8_t *model, const bn_config_t *config, const bn_weights_t *w) {
+    int sound = is_scale(model + w->embedding) && is_scale(model + w->head);
+    const uint8_t *layer = model + w->layers;
+    for (int i = 0; i < config->num_layers; i++, layer += w->layer_size) {
+        sound = sound && is_scale(layer + w->q) && is_scale(layer + w->k) && is_scale(layer + w->v) &&
+                is_scale(layer + w->o) && is_scale(layer + w->gate) && is_scale(layer + w->up) &&
+                is_scale(layer + w->down);
+    }
+    return sound ? BN_OK : BN_ERR_LAYOUT;
+}
+
+static int check_merges(const uint8_t *merges, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        // A merge joins two tokens that exist before it.
+        if (read_u16(merges + 4 * i) >= 256 + i || read_u16(merges + 4 * i + 2) >= 256 + i) {
+            return BN_ERR_LAYOUT;
+        }
+    }
+    return BN_OK;
+}
+
+static int check_merge_hash(const uint8_t *hash, uint32_t hash_size, uint32_t merge_count) {
+    uint32_t empty = 0;
+    for (uint32_t i = 0; i < hash_size; i++) {
+        uint32_t merge = read_u16(hash + 2 * i);
+        if (merge == 0xFFFF) {
+            empty++;
+        } else if (merge >= merge_count) {
+            return BN_ERR_LAYOUT;
+        }
+    }
+    return 4 * empty >= hash_size ? BN_OK : BN_ERR_LAYOUT;
+}
+
+static int check_tokenizer(const uint8_t *data, uint32_t size, uint32_t vocab_size) {
+    if (size == 0) {
+        return BN_OK;
+    }
+    if (size < 8) {
+        return BN_ERR_LAYOUT;
+    }
+    uint32_t merge_count = read_u16(data), hash_bits = read_u16(data + 2);
+    if (read_u16(data + 4) != vocab_size || read_u16(data + 6) != 0 || !is_within(hash_bits, 1, 15) ||
+        vocab_size < 256 + merge_count) {
+        return BN_ERR_LAYOUT;
+    }
+    uint32_t hash = 8 + 4 * merge_count;
+    uint32_t offsets = hash + ((uint32_t)2 << hash_bits);
+    uint32_t blob = offsets + 2 * (vocab_size + 1);
+    if (blob > size || size - blob != read_u16(data + blob - 2)) {
+        return BN_ERR_LAYOUT;
+    }
+    for (uint32_t at = offsets; at + 2 < blob; at += 2) {
+        if (read_u16(data + at) > read_u16(data + at + 2)) {
+            return BN_ERR_LAYOUT;
+        }
+    }
+    int err = check_merges(data + 8, merge_count);
+    return err ? err : check_merge_hash(data + hash, (uint32_t)1 << hash_bits, merge_count);
+}
+
+static int check_labels(const uint8_t *data, uint32_t size, uint32_t vocab_size) {
+    if (size == 0) {
+        return BN_OK;
+    }
+    if (size < 20) {
+        return BN_ERR_LAYOUT;
+    }
+    uint32_t intents = read_u16(data), slots = read_u16(data + 2), unknown = read_u16(data + 16);
+    if (!is_within(intents, 1, 1024) || slots > 32 || size != 20 + 4 * intents + slots ||
+        read_u16(data + 4) + intents > vocab_size || read_u16(data + 6) + slots > vocab_size ||
+        (unknown >= intents && unknown != 0xFFFF) || read_u16(data + 18) > 1000) {
+        return BN_ERR_LAYOUT;
+    }
+    for (uint32_t at = 8; at < 16; at += 2) { // system, user, assistant, end
+        if (read_u16(data + at) >= vocab_size) {
+            return BN_ERR_LAYOUT;
+        }
+    }
+    for (uint32_t i = 0; i < intents; i++) {
+        if (slots < 32 && read_u32(data + 20 + 4 * i) >> slots) {
+            return BN_ERR_LAYOUT;
+        }
+    }
+    for (uint32_t i = 0; i < slots; i++) {
+        if (data[20 + 4 * intents + i] > 1) {
+            return BN_ERR_LAYOUT;
+        }
+    }
+    return BN_OK;
+}
+
+// The four parts in their order, each from the next multiple of 16 after the last.
+static int check_parts(const uint8_t *model, const bn_config_t *config, const bn_weights_t *weights) {
+    uint32_t file_size = read_u32(model + OFFSET_FILE_SIZE), end = BN_HEADER_SIZE;
+    uint32_t start[4], size[4];
+    for (int i = 0; i < 4; i++) {
+        uint32_t gap = (0 - end) & 15;
+        if (gap > file_size - end || !all_zero(model + end, gap)) {
+            return BN_ERR_LAYOUT;
+        }
+        start[i] = end + gap;
+        size[i] = read_u32(model + OFFSET_PARTS + 4 * i);
+        if (size[i] > file_size - start[i]) {
+            return BN_ERR_LAYOUT;
+        }
+        end = start[i] + size[i];
+    }
+    if (end != file_size || size[0] != weights->end - BN_HEADER_SIZE) {
+        return BN_ERR_LAYOUT;
+    }
+    int err = check_tokenizer(model + start[1], size[1], config->vocab_size);
+    return err ? err : check_labels(model + start[2], size[2], config->vocab_size);
+}
+
+int bn_check(const void *data, size_t size) {
+    const uint8_t *model = data;
+    int err = check_identity(model, size);
+    if (err) {
+        return err;
+    }
+    // Before the other fields: a damaged file should be called damaged, not unsupported.
+    uint32_t file_size = read_u32(model + OFFSET_FILE_SIZE);
+    if (crc32(model + OFFSET_SHAPE, file_size - OFFSET_SHAPE) != read_u32(model + OFFSET_CRC)) {
+        return BN_ERR_CHECKSUM;
+    }
+    bn_config_t config;
+    err = read_config(model, &config);
+    if (err) {
+        return err;
+    }
+    bn_weights_t weights;
+    bn_locate_weights(&config, &weights);
+    err = check_parts(model, &config, &weights);
+    return err ? err : check_scales(model, &config, &weights);
+}
