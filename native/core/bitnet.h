@@ -46,6 +46,9 @@ int bn_feed(void *state, const void *model, const uint16_t *tokens, size_t count
 // Tokens fed since the last reset (2^30 − 1 if there are more), or an error.
 int bn_position(const void *state, const void *model);
 
+// Of a checked model: what the buffers below are sized by.
+int bn_vocab_size(const void *model);
+
 // Logits after the last token fed: int32[vocab_size].
 int bn_logits(void *state, const void *model, int32_t *logits);
 

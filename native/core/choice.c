@@ -9,7 +9,7 @@ static int is_allowed(const uint8_t *allowed, uint32_t token) {
 static int32_t dot8(const int8_t *codes, const uint8_t *row, uint32_t n) {
     int32_t sum = 0;
     for (uint32_t i = 0; i < n; i++) {
-        sum += codes[i] * (int8_t)row[i];
+        sum += codes[i] * bn_signed_byte(row[i]);
     }
     return sum;
 }

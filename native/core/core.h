@@ -63,8 +63,12 @@ static inline uint32_t bn_align(uint32_t n, uint32_t to) {
     return (n + to - 1) & ~(to - 1);
 }
 
-// The two's-complement halves of a byte. In the header because they are the inner loops of attention and of
+// Two's complement: a byte and its halves. In the header because they are the inner loops of attention and of
 // the head.
+static inline int32_t bn_signed_byte(uint32_t byte) {
+    return (int32_t)(byte << 24) >> 24;
+}
+
 static inline int32_t bn_low_nibble(uint32_t byte) {
     return (int32_t)(byte << 28) >> 28;
 }

@@ -42,17 +42,20 @@ static void open_decoder(decoder_t *d, bn_state_t *state, const uint8_t *model) 
     d->cache.head_dim = d->config->head_dim;
 }
 
+static int32_t embedding_code(const uint8_t *row, uint32_t i, int bits) {
+    if (bits == 8) {
+        return bn_signed_byte(row[i]);
+    }
+    return i & 1 ? bn_high_nibble(row[i >> 1]) : bn_low_nibble(row[i >> 1]);
+}
+
 static void embed(const decoder_t *d, uint32_t token) {
     const bn_config_t *config = d->config;
     const uint8_t *embedding = d->model + d->weights->embedding;
     const uint8_t *row = embedding + 4 + token * bn_embedding_row_size(config);
     bn_scale_t scale = bn_read_scale(embedding);
     for (uint32_t i = 0; i < config->hidden_size; i++) {
-        int32_t code = ((const int8_t *)row)[i >> (config->embedding_bits == 4)];
-        if (config->embedding_bits == 4) {
-            code = i & 1 ? bn_high_nibble((uint32_t)code) : bn_low_nibble((uint32_t)code);
-        }
-        d->x[i] = bn_shift(code * scale.m, -(scale.e + 16));
+        d->x[i] = bn_shift(embedding_code(row, i, config->embedding_bits) * scale.m, -(scale.e + 16));
     }
 }
 

@@ -126,6 +126,10 @@ static uint32_t matrix_size(uint32_t weight_type, uint32_t rows, uint32_t column
     return 4 + bn_groups(weight_type, columns) * bn_align(rows, BN_ROWS_PER_BLOCK);
 }
 
+int bn_vocab_size(const void *model) {
+    return (int)read_u16((const uint8_t *)model + OFFSET_SHAPE);
+}
+
 uint32_t bn_query_size(const bn_config_t *config) {
     return (uint32_t)config->num_heads * config->head_dim;
 }

@@ -1,0 +1,220 @@
+// The native module `_bitnet`: native/core for MicroPython. Every function gets the model and the state as
+// buffers and checks both, because a Python program can pass anything; no function allocates.
+#include "bitnet.h"
+#include "py/dynruntime.h"
+
+static const char *error_text(int err) {
+    switch (err) {
+    case BN_ERR_ALIGN:
+        return "the model and the state must start at a multiple of 4: load the file to an aligned place";
+    case BN_ERR_TRUNCATED:
+        return "model: bytes are missing at its end: copy the file again";
+    case BN_ERR_MAGIC:
+        return "model: not a .bitnet file";
+    case BN_ERR_VERSION:
+        return "model: another version of the format: export it again, or update this firmware";
+    case BN_ERR_CHECKSUM:
+        return "model: checksum differs: the file is damaged, copy it again";
+    case BN_ERR_CONFIG:
+        return "model: a header field is out of range: export it again";
+    case BN_ERR_LAYOUT:
+        return "model: its parts do not fit together: export it again";
+    case BN_ERR_STATE:
+        return "state: too small, or made for another model: call init with state_size() bytes";
+    case BN_ERR_TOKEN:
+        return "tokens: a token is not below the vocabulary's size";
+    case BN_ERR_EMPTY:
+        return "no token has been fed yet: call feed first";
+    default:
+        return "an argument is out of range";
+    }
+}
+
+// Passes results on, raises errors.
+static int check(int result) {
+    if (result < 0) {
+        mp_raise_ValueError(error_text(result));
+    }
+    return result;
+}
+
+static void get_model(mp_obj_t obj, mp_buffer_info_t *model) {
+    mp_get_buffer_raise(obj, model, MP_BUFFER_READ);
+}
+
+// args[0] and args[1], the model and a state that init made for it.
+static void get_model_and_state(const mp_obj_t *args, mp_buffer_info_t *model, mp_buffer_info_t *state) {
+    get_model(args[0], model);
+    mp_get_buffer_raise(args[1], state, MP_BUFFER_RW);
+    check(bn_check_state(state->buf, state->len, model->buf, model->len));
+}
+
+static unsigned get_window(size_t n_args, const mp_obj_t *args, size_t index) {
+    mp_int_t window = n_args > index ? mp_obj_get_int(args[index]) : 0;
+    if (window < 0 || window > 256) {
+        mp_raise_ValueError("window must be 1 to 256 positions, or 0 for the model's own");
+    }
+    return (unsigned)window;
+}
+
+// A buffer of at least `count` u16, not inside the state.
+static uint16_t *get_u16(mp_obj_t obj, size_t count, unsigned flags, const mp_buffer_info_t *state) {
+    mp_buffer_info_t info;
+    mp_get_buffer_raise(obj, &info, flags);
+    uintptr_t start = (uintptr_t)info.buf, state_start = (uintptr_t)state->buf;
+    if (start & 1 || info.len >> 1 < count) {
+        mp_raise_ValueError("tokens and permille must be array('H') of at least count items");
+    }
+    if (start < state_start + state->len && state_start < start + info.len) {
+        mp_raise_ValueError("tokens and permille must not be part of the state");
+    }
+    return info.buf;
+}
+
+static size_t get_count(mp_obj_t obj) {
+    mp_int_t count = mp_obj_get_int(obj);
+    if (count < 0) {
+        mp_raise_ValueError("count must not be negative");
+    }
+    return (size_t)count;
+}
+
+// check(model)
+static mp_obj_t bitnet_check(mp_obj_t model_obj) {
+    mp_buffer_info_t model;
+    get_model(model_obj, &model);
+    check(bn_check(model.buf, model.len));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(bitnet_check_obj, bitnet_check);
+
+// state_size(model, window=0) -> bytes
+static mp_obj_t bitnet_state_size(size_t n_args, const mp_obj_t *args) {
+    mp_buffer_info_t model;
+    get_model(args[0], &model);
+    unsigned window = get_window(n_args, args, 1);
+    return MP_OBJ_NEW_SMALL_INT(check(bn_state_size(model.buf, model.len, window)));
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_state_size_obj, 1, 2, bitnet_state_size);
+
+// init(model, state, window=0)
+static mp_obj_t bitnet_init(size_t n_args, const mp_obj_t *args) {
+    mp_buffer_info_t model, state;
+    get_model(args[0], &model);
+    mp_get_buffer_raise(args[1], &state, MP_BUFFER_RW);
+    unsigned window = get_window(n_args, args, 2);
+    check(bn_init(state.buf, state.len, model.buf, model.len, window));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_init_obj, 2, 3, bitnet_init);
+
+// reset(model, state)
+static mp_obj_t bitnet_reset(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    mp_buffer_info_t model, state;
+    get_model_and_state(args, &model, &state);
+    check(bn_reset(state.buf, model.buf));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_reset_obj, 2, 2, bitnet_reset);
+
+// feed(model, state, tokens, count)
+static mp_obj_t bitnet_feed(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    mp_buffer_info_t model, state;
+    get_model_and_state(args, &model, &state);
+    size_t count = get_count(args[3]);
+    check(bn_feed(state.buf, model.buf, get_u16(args[2], count, MP_BUFFER_READ, &state), count));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_feed_obj, 4, 4, bitnet_feed);
+
+// position(model, state) -> tokens fed since the last reset
+static mp_obj_t bitnet_position(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    mp_buffer_info_t model, state;
+    get_model_and_state(args, &model, &state);
+    return MP_OBJ_NEW_SMALL_INT(check(bn_position(state.buf, model.buf)));
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_position_obj, 2, 2, bitnet_position);
+
+// logits(model, state, out): int32[vocab_size]
+static mp_obj_t bitnet_logits(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    mp_buffer_info_t model, state, out;
+    get_model_and_state(args, &model, &state);
+    mp_get_buffer_raise(args[2], &out, MP_BUFFER_RW);
+    if ((uintptr_t)out.buf & 3 || out.len >> 2 < (size_t)bn_vocab_size(model.buf)) {
+        mp_raise_ValueError("out must have 4 bytes per token of the vocabulary, from a multiple of 4 on");
+    }
+    check(bn_logits(state.buf, model.buf, out.buf));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_logits_obj, 3, 3, bitnet_logits);
+
+// top_k(model, state, allowed, tokens, permille, count) -> how many there were
+static mp_obj_t bitnet_top_k(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    mp_buffer_info_t model, state, allowed;
+    get_model_and_state(args, &model, &state);
+    mp_get_buffer_raise(args[2], &allowed, MP_BUFFER_READ);
+    if (allowed.len < (size_t)(bn_vocab_size(model.buf) + 7) >> 3) {
+        mp_raise_ValueError("allowed must have a bit per token of the vocabulary");
+    }
+    size_t count = get_count(args[5]);
+    uint16_t *tokens = get_u16(args[3], count, MP_BUFFER_RW, &state);
+    uint16_t *permille = get_u16(args[4], count, MP_BUFFER_RW, &state);
+    int found = bn_top_k(state.buf, model.buf, allowed.buf, (unsigned)count, tokens, permille);
+    return MP_OBJ_NEW_SMALL_INT(check(found));
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_top_k_obj, 6, 6, bitnet_top_k);
+
+// save(model, state, buffer or None) -> bytes
+static mp_obj_t bitnet_save(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    mp_buffer_info_t model, state, buffer;
+    get_model_and_state(args, &model, &state);
+    int size = check(bn_save(state.buf, model.buf, NULL, 0));
+    if (args[2] != mp_const_none) {
+        mp_get_buffer_raise(args[2], &buffer, MP_BUFFER_RW);
+        if (buffer.len < (size_t)size) {
+            mp_raise_ValueError("buffer: too small: save(model, state, None) tells the size");
+        }
+        check(bn_save(state.buf, model.buf, buffer.buf, buffer.len));
+    }
+    return MP_OBJ_NEW_SMALL_INT(size);
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_save_obj, 3, 3, bitnet_save);
+
+// restore(model, state, buffer)
+static mp_obj_t bitnet_restore(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    mp_buffer_info_t model, state, buffer;
+    get_model_and_state(args, &model, &state);
+    mp_get_buffer_raise(args[2], &buffer, MP_BUFFER_READ);
+    if (bn_restore(state.buf, model.buf, buffer.buf, buffer.len) < 0) {
+        mp_raise_ValueError("buffer: not a snapshot of this model and window: save it again");
+    }
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_restore_obj, 3, 3, bitnet_restore);
+
+mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *args) {
+    (void)n_args;
+    (void)n_kw;
+    (void)args;
+    MP_DYNRUNTIME_INIT_ENTRY
+
+    mp_store_global(MP_QSTR_check, MP_OBJ_FROM_PTR(&bitnet_check_obj));
+    mp_store_global(MP_QSTR_state_size, MP_OBJ_FROM_PTR(&bitnet_state_size_obj));
+    mp_store_global(MP_QSTR_init, MP_OBJ_FROM_PTR(&bitnet_init_obj));
+    mp_store_global(MP_QSTR_reset, MP_OBJ_FROM_PTR(&bitnet_reset_obj));
+    mp_store_global(MP_QSTR_feed, MP_OBJ_FROM_PTR(&bitnet_feed_obj));
+    mp_store_global(MP_QSTR_position, MP_OBJ_FROM_PTR(&bitnet_position_obj));
+    mp_store_global(MP_QSTR_logits, MP_OBJ_FROM_PTR(&bitnet_logits_obj));
+    mp_store_global(MP_QSTR_top_k, MP_OBJ_FROM_PTR(&bitnet_top_k_obj));
+    mp_store_global(MP_QSTR_save, MP_OBJ_FROM_PTR(&bitnet_save_obj));
+    mp_store_global(MP_QSTR_restore, MP_OBJ_FROM_PTR(&bitnet_restore_obj));
+
+    MP_DYNRUNTIME_INIT_EXIT
+}
