@@ -1,0 +1,38 @@
+"""Runs device code in the real MicroPython, with a random model that has a tokenizer and labels."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+from bitnet_cli import simulator
+
+SCRIPTS = Path(__file__).parent / "scripts"
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "random.bitnet"
+    path.write_bytes(toy.model(seed=1))
+    return path
+
+
+@pytest.fixture(scope="session")
+def on_device() -> Callable[..., Any]:
+    """on_device("script.py", arguments…, lines=[…]) → what it printed, each line parsed as JSON."""
+
+    def run(script: str, *arguments: object, lines: list[str] | None = None, heap: str = "2M") -> Any:
+        done = subprocess.run(
+            [simulator.micropython(), "-X", f"heapsize={heap}", str(SCRIPTS / script), *map(str, arguments)],
+            env=simulator.environment(),
+            input="".join(line + "\n" for line in lines or []).encode(),
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode() + done.stdout.decode()[-1000:]
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run

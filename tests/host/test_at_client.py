@@ -1,0 +1,63 @@
+"""The AT client: what goes through quote() comes out of the board's parser as it was."""
+
+import json
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+from bitnet_cli import at
+from bitnet_cli.paths import DEVICE
+from bitnet_cli.simulator import micropython
+
+# Reads {"lines": [...]} and prints the argument of each line, as the device's parser sees it.
+PARSE = """
+import json, sys
+from bitnet.at.parser import parse, escape
+lines = json.loads(sys.stdin.readline())
+for line in lines:
+    name, form, (text,) = parse(line.encode())
+    print(json.dumps([str(text, "utf-8"), str(escape(text, b"=;"), "utf-8")]))
+"""
+
+
+def texts() -> list[str]:
+    rng = random.Random(2)
+    alphabet = "ab Z09\"\\,;=+\r\n\0\x7f\x1bäß€中😀'?."
+    fixed = ["", "\\", '"', "\\22", "\\\\", '\\"', "a\\,b", "\n", "\r\n", "\0", "ä\\", "ready", "OK\r\nOK"]
+    return fixed + ["".join(rng.choices(alphabet, k=rng.randrange(40))) for _ in range(500)]
+
+
+def test_escapes_survive(tmp_path: Path) -> None:
+    lines = [f"AT+INFER={at.quote(text)}" for text in texts()]
+    script = tmp_path / "parse.py"
+    script.write_text(PARSE)
+    done = subprocess.run(
+        [micropython(), str(script)],
+        env={"MICROPYPATH": f"{DEVICE}:.frozen"},
+        input=json.dumps(lines, ensure_ascii=False).encode() + b"\n",
+        capture_output=True,
+        check=True,
+    )
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [parsed for parsed, _ in results] == texts()
+    assert [at.unescape(escaped) for _, escaped in results] == texts()
+    assert not any(set(escaped) & set('";=\r\n\0') for _, escaped in results)
+
+
+def test_parse_infer() -> None:
+    line = '+INFER: "set_timer",981,"value=21\\3B\\22;room=living \\3D room","model",12,34'
+    assert at.parse_infer(("+URC", line)) == at.Answer(
+        "set_timer", 981, {"value": '21;"', "room": "living = room"}, "model", 12, 34
+    )
+
+
+@pytest.mark.parametrize("line", ["+INFER: ", '+INFER: "a",1,"b"', '+INFER: "a","b","c",1,2', "+GEN: 1", ""])
+def test_parse_infer_refuses(line: str) -> None:
+    with pytest.raises(at.AtError):
+        at.parse_infer((line,))
+
+
+def test_no_port() -> None:
+    with pytest.raises(at.AtError, match="cannot open the port"):
+        at.AtClient("/dev/no-such-port")
