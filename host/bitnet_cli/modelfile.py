@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import BitnetError
+from .grammar import read_labels
+from .tokenizer import read_section
 
 BINARY, TERNARY = 1, 2
 TIED = 0
@@ -246,6 +248,7 @@ def read(data: bytes) -> ModelFile:
     if end != len(data):
         raise BitnetError("the model file is damaged: its parts do not add up to its size")
     weights, tokenizer, labels, metadata = parts
+    _check_text_sections(config, bytes(tokenizer), bytes(labels))
     return ModelFile(
         config,
         _read_weights(config, weights),
@@ -531,6 +534,14 @@ def _read_header(data: bytes) -> tuple[Config, tuple[int, ...]]:
     if reserved or any(reserved_end):
         raise BitnetError("the model file is not sound: reserved header fields are not 0")
     return Config(*fields[:12]), tuple(fields[12:])
+
+
+def _check_text_sections(config: Config, tokenizer: bytes, labels: bytes) -> None:
+    texts = read_section(tokenizer).texts if tokenizer else []
+    if tokenizer and len(texts) != config.vocab_size:
+        raise BitnetError(f"the tokenizer has {len(texts)} tokens, the model has {config.vocab_size}")
+    if labels:
+        read_labels(labels, texts)
 
 
 def _read_metadata(text: bytes) -> dict[str, Any]:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from bitnet_cli import modelfile
 from bitnet_cli.errors import BitnetError
+from bitnet_cli.grammar import Labels, labels_section, specials
 from bitnet_cli.modelfile import Config, Matrix, Scale
+from bitnet_cli.tokenizer import tokenizer_section, train_tokenizer
 
 SMALL = Config(20, 24, 36, 2, 4, 2, 6)
 SHAPES = [
@@ -156,6 +158,24 @@ def test_every_resealed_byte_is_read_or_refused() -> None:
                 modelfile.read(patched(data, offset, bytes([value])))
             except BitnetError as error:
                 assert str(error)
+
+
+def test_tokenizer_and_labels_are_checked_with_the_file() -> None:
+    labels = Labels(["on", "off"], {"room": "text"}, {"on": ["room"]})
+    keys = specials(labels.intents, list(labels.slots))
+    trained = train_tokenizer(["lights on in the kitchen"] * 3, 300, keys)
+    sections = tokenizer_section(trained, keys), labels_section(labels.resolve(trained))
+    config = replace(SMALL, vocab_size=trained.get_vocab_size())
+    model = modelfile.read(modelfile.random_model(config, 4, *sections))
+    assert (model.tokenizer, model.labels) == sections
+    for other, tokenizer, label, message in (
+        (config, sections[0][:-1], b"", "tokenizer is damaged"),
+        (SMALL, sections[0], b"", "the model has 20"),
+        (config, sections[0], sections[1] + b"x", "labels are damaged"),
+        (config, b"", sections[1], "labels are damaged"),
+    ):
+        with pytest.raises(BitnetError, match=message):
+            modelfile.read(modelfile.random_model(other, 4, tokenizer, label))
 
 
 def test_write_refuses_other_shapes_and_values() -> None:
