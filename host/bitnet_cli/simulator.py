@@ -104,7 +104,7 @@ class SimulatedBoard:
         data = b""
         while not data.endswith(b"ready\r\n"):
             if self._process.poll() is not None:
-                raise BitnetError(f"the simulated board does not start: {_last_line(self._errors)}")
+                raise BitnetError(f"the simulated board does not start: {_last_line(self._errors, data)}")
             if time.monotonic() > deadline:
                 raise BitnetError("the simulated board does not get ready")
             if select.select([self._slave], [], [], 0.05)[0]:
@@ -219,7 +219,7 @@ def micropython() -> str:
     return found
 
 
-def _last_line(errors: IO[bytes]) -> str:
+def _last_line(errors: IO[bytes], output: bytes = b"") -> str:
     errors.seek(0)
-    lines = errors.read().decode(errors="replace").split("\n")
+    lines = (output + errors.read()).decode(errors="replace").splitlines()
     return next((line for line in reversed(lines) if line.strip()), "it gave no reason")
