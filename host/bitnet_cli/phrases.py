@@ -61,6 +61,10 @@ class _Template:
     data: IntentData
 
 
+class _UndefinedError(Exception):
+    """A template refers to a rule or list that no file defines."""
+
+
 class PhraseBook:
     """All phrases of a training set: templates to draw from, and phrases given as they are."""
 
@@ -70,6 +74,7 @@ class PhraseBook:
         self.declared: dict[str, list[str]] = {}
         self.declared_kinds: dict[str, str] = {}
         self.open_slots: set[str] = set()
+        self.warnings: list[str] = []
         self._lists: dict[str, SlotList] = {}
         self._rules: dict[str, Sentence] = {}
         self._captured: set[str] = set()
@@ -102,9 +107,13 @@ class PhraseBook:
         for name, intent in intents.intents.items():
             for data in intent.data:
                 for sentence in data.sentences:
+                    try:
+                        references = list(self._references(sentence.expression, data))
+                    except _UndefinedError as error:
+                        self.warnings.append(f"left out: {name}: {sentence.text!r}: {error} is not defined")
+                        continue
+                    self._captured.update(reference.slot_name for reference in references)
                     self.templates.setdefault(name, []).append(_Template(sentence, data))
-                    for reference in _list_references(sentence.expression, {**self._rules, **data.expansion_rules}):
-                        self._captured.add(reference.slot_name)
 
     def _draw(self, node: Expression, data: IntentData, rng: random.Random) -> Iterator[tuple[str, str | None]]:
         """Yield (text, slot or None) pieces of one random expansion."""
@@ -122,10 +131,7 @@ class PhraseBook:
             for item in node.items:
                 yield from self._draw(item, data, rng)
         elif isinstance(node, RuleReference):
-            rule = data.expansion_rules.get(node.rule_name) or self._rules.get(node.rule_name)
-            if rule is None:
-                raise BitnetError(f"template uses the rule <{node.rule_name}>, which is not defined")
-            yield from self._draw(rule.expression, data, rng)
+            yield from self._draw(self._rule(node, data).expression, data, rng)
         elif isinstance(node, ListReference):
             if node.prefix:
                 yield node.prefix, None
@@ -137,17 +143,40 @@ class PhraseBook:
         inline = node.get_inline_range() if node.is_inline_range else None
         if inline:
             return str(rng.randrange(inline[0], inline[1] + 1, inline[2])), node.slot_name
-        values = data.slot_lists.get(node.list_name) or self._lists.get(node.list_name)
+        values = self._list(node, data)
         if isinstance(values, RangeSlotList):
             return _draw_number(values, rng), node.slot_name
         if isinstance(values, WildcardSlotList):
             return self._draw_wildcard(rng), node.slot_name
-        if isinstance(values, TextSlotList):
-            fitting = [value for value in values.values if _fits(value, data)] or values.values
-            value = rng.choice(fitting)
-            text = _join(list(self._draw(value.text_in, data, rng)))[0]
-            return text, node.slot_name if _is_verbatim(value, text) else None
-        raise BitnetError(f"template uses the list {{{node.list_name}}}, which is not defined")
+        assert isinstance(values, TextSlotList)
+        fitting = [value for value in values.values if _fits(value, data)] or values.values
+        value = rng.choice(fitting)
+        text = _join(list(self._draw(value.text_in, data, rng)))[0]
+        return text, node.slot_name if _is_verbatim(value, text) else None
+
+    def _rule(self, node: RuleReference, data: IntentData) -> Sentence:
+        rule = data.expansion_rules.get(node.rule_name) or self._rules.get(node.rule_name)
+        if rule is None:
+            raise _UndefinedError(f"rule <{node.rule_name}>")
+        return rule
+
+    def _list(self, node: ListReference, data: IntentData) -> SlotList:
+        values = data.slot_lists.get(node.list_name) or self._lists.get(node.list_name)
+        if values is None:
+            raise _UndefinedError(f"list {{{node.list_name}}}")
+        return values
+
+    def _references(self, node: Expression, data: IntentData) -> Iterator[ListReference]:
+        """All lists a template refers to, also through rules; raises _UndefinedError if one is nowhere defined."""
+        if isinstance(node, ListReference):
+            if not node.is_inline_range:
+                self._list(node, data)
+            yield node
+        elif isinstance(node, Group):
+            for item in node.items:
+                yield from self._references(item, data)
+        elif isinstance(node, RuleReference):
+            yield from self._references(self._rule(node, data).expression, data)
 
     def _draw_wildcard(self, rng: random.Random) -> str:
         """Free text: words of other phrases' list values and made-up words, which teach copying instead of recall."""
@@ -299,16 +328,6 @@ def _is_empty(node: Expression) -> bool:
     if isinstance(node, TextChunk):
         return node.is_empty
     return isinstance(node, Group) and all(_is_empty(item) for item in node.items)
-
-
-def _list_references(node: Expression, rules: dict[str, Sentence]) -> Iterator[ListReference]:
-    if isinstance(node, ListReference):
-        yield node
-    elif isinstance(node, Group):
-        for item in node.items:
-            yield from _list_references(item, rules)
-    elif isinstance(node, RuleReference) and node.rule_name in rules:
-        yield from _list_references(rules[node.rule_name].expression, rules)
 
 
 def _chunks(sentence: Sentence) -> Iterator[str]:

@@ -34,6 +34,7 @@ class Teacher:
         from sklearn.pipeline import make_pipeline, make_union  # noqa: PLC0415
 
         self._encoder = _sentence_encoder()
+        self._embeddings: dict[str, Float32] = {}
         self._intent_count = intent_count
         self._texts = list(texts)
         self._embedding_classifier = LogisticRegression(C=20, max_iter=500)
@@ -91,11 +92,14 @@ class Teacher:
         return (components / components.std()).astype(np.float32)
 
     def _embed(self, texts: Sequence[str], progress: Progress) -> Float32:
-        parts = []
-        for start in range(0, len(texts), _BATCH):
-            parts.append(self._encoder.encode(list(texts[start : start + _BATCH]), show_progress_bar=False))
-            progress(min(start + _BATCH, len(texts)), len(texts))
-        return np.concatenate(parts).astype(np.float32)
+        """Embeddings [len(texts), 384]; a text is embedded once, however often it comes."""
+        new = sorted(set(texts) - self._embeddings.keys(), key=lambda text: (len(text), text))
+        for start in range(0, len(new), _BATCH):
+            batch = new[start : start + _BATCH]
+            vectors = self._encoder.encode(batch, batch_size=_BATCH, show_progress_bar=False)
+            self._embeddings.update(zip(batch, vectors.astype(np.float32), strict=True))
+            progress(start + len(batch), len(new))
+        return np.stack([self._embeddings[text] for text in texts])
 
 
 def _sentence_encoder():  # type: ignore[no-untyped-def]

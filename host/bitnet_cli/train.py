@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from tokenizers import Tokenizer
 
 from .checkpoint import Checkpoint
 from .dataset import Batch, Example, collate, draw, make_example, shuffled, vary
@@ -24,6 +26,7 @@ Report = Callable[[str, int, int, str], None]
 
 _TEACHER_TEXTS = 20_000
 _WARM_UP = 100
+_EMBEDDING_STD = 0.05
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,11 @@ class Recipe:
     learning_rate: float = 3e-3
     drawn_phrases: int = 60_000
     variations: int = 40_000
-    distillation: float = 0.8
+    distillation: float = 0.9
     language_weight: float = 0.1
-    dropout: float = 0.1
-    token_dropout: float = 0.05
-    bpe_dropout: float = 0.1
+    dropout: float = 0.0
+    token_dropout: float = 0.03
+    bpe_dropout: float = 0.05
     quantized: bool = True
     unknown: str = "unknown"
 
@@ -69,10 +72,10 @@ def train(book: PhraseBook, recipe: Recipe, report: Report) -> Checkpoint:
     tokenizer = train_tokenizer(tokenizer_texts, recipe.vocab_budget, specials(labels.intents, list(labels.slots)))
     labels = labels.resolve(tokenizer)
     system = encode(tokenizer, recipe.system).ids
-    soft, variations = _distill(phrases, labels, recipe, rng, report)
+    lesson = _distill(phrases, labels, tokenizer, recipe, rng, report) if recipe.distillation else None
 
     tokenizer.model.dropout = recipe.bpe_dropout or None
-    examples = _examples(phrases, soft, labels, tokenizer, system, recipe, variations)
+    examples = _examples(phrases, lesson, labels, tokenizer, system)
     tokenizer.model.dropout = None
 
     shape = Shape(
@@ -89,6 +92,8 @@ def train(book: PhraseBook, recipe: Recipe, report: Report) -> Checkpoint:
         quantized=recipe.quantized,
     )
     model = BitNetLM(shape)
+    if lesson is not None:
+        model.model.embed_tokens.weight.data = _EMBEDDING_STD * torch.from_numpy(lesson.token_vectors)
     _fit(model, examples, labels, recipe, report)
     model.eval()
     return Checkpoint(model, tokenizer, labels, recipe.name, recipe.system)
@@ -119,51 +124,72 @@ def make_labels(book: PhraseBook, phrases: Sequence[Phrase], recipe: Recipe) -> 
     )
 
 
+@dataclass(frozen=True)
+class _Lesson:
+    """What the teacher has to say."""
+
+    probabilities: np.ndarray
+    """Of the intents, for each phrase."""
+    variations: list[tuple[str, np.ndarray]]
+    """Further texts and their probabilities."""
+    token_vectors: np.ndarray
+    """A first embedding [vocab, hidden] of unit standard deviation."""
+
+
 def _distill(
-    phrases: list[Phrase], labels: Labels, recipe: Recipe, rng: random.Random, report: Report
-) -> tuple[np.ndarray | None, list[tuple[str, np.ndarray]]]:
-    """The teacher's probabilities of the phrases, and of variations of them; nothing without distillation."""
-    if not recipe.distillation:
-        return None, []
+    phrases: list[Phrase],
+    labels: Labels,
+    tokenizer: Tokenizer,
+    recipe: Recipe,
+    rng: random.Random,
+    report: Report,
+) -> _Lesson:
     index = {name: i for i, name in enumerate(labels.intents)}
     chosen = phrases if len(phrases) <= _TEACHER_TEXTS else rng.sample(phrases, _TEACHER_TEXTS)
     teacher = Teacher(
         [phrase.text.lower() for phrase in chosen],
         [index[phrase.intent] for phrase in chosen],
         len(index),
-        lambda done, total: report("teacher: learn", done, total, ""),
+        lambda done, total: report("teacher learns", done, total, ""),
     )
 
     def progress(done: int, total: int) -> None:
-        report("teacher: judge", done, total, "")
+        report("teacher teaches", done, total, "")
 
     texts = teacher.variations(recipe.variations, rng, progress)
-    soft = teacher.probabilities([phrase.text.lower() for phrase in phrases], progress)
-    return soft, list(zip(texts, teacher.probabilities(texts, progress), strict=True))
+    return _Lesson(
+        teacher.probabilities([phrase.text.lower() for phrase in phrases], progress),
+        list(zip(texts, teacher.probabilities(texts, progress), strict=True)),
+        teacher.token_vectors(token_texts(tokenizer), recipe.hidden_size, progress),
+    )
 
 
 def _examples(
-    phrases: Sequence[Phrase],
-    soft: np.ndarray | None,
-    labels: Labels,
-    tokenizer: object,
-    system: list[int],
-    recipe: Recipe,
-    variations: list[tuple[str, np.ndarray]],
+    phrases: Sequence[Phrase], lesson: _Lesson | None, labels: Labels, tokenizer: Tokenizer, system: list[int]
 ) -> list[Example]:
     examples = []
     for i, phrase in enumerate(phrases):
-        example = make_example(phrase, labels, tokenizer, system, None if soft is None else soft[i])
+        example = make_example(phrase, labels, tokenizer, system, lesson and lesson.probabilities[i])
         if example is not None:
             examples.append(example)
     if len(examples) < 0.9 * len(phrases):
         lost = len(phrases) - len(examples)
         raise BitnetError(f"{lost} of {len(phrases)} phrases have slot values that do not begin and end with words")
-    for text, probabilities in variations:
+    for text, probabilities in lesson.variations if lesson else []:
         example = make_example(Phrase(text, ""), labels, tokenizer, system, probabilities)
         assert example is not None
         examples.append(example)
     return examples
+
+
+def token_texts(tokenizer: Tokenizer) -> list[str]:
+    """Each token as a person would read it: "kitchen", "set temperature"."""
+    texts = []
+    for token in range(tokenizer.get_vocab_size()):
+        name = tokenizer.id_to_token(token)
+        match = re.fullmatch(r"<\|?(?:\w+:)?(.+?)\|?>", name)
+        texts.append(match[1].replace("_", " ") if match else name.replace("Ġ", "") or " ")
+    return texts
 
 
 def _fit(model: BitNetLM, examples: list[Example], labels: Labels, recipe: Recipe, report: Report) -> None:

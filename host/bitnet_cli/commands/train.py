@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 HELP = "train a model on phrase files (.yaml templates in Home Assistant's syntax, .jsonl, .csv)"
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> None:
         distillation=0.0 if args.no_teacher else Recipe.distillation,
     )
     book = load(args.phrases)
+    for warning in book.warnings:
+        print(f"bitnet-cli train: {warning}", file=sys.stderr)
     held_out = hold_out(book, args.phrases, args.test, recipe.seed)
     with Progress() as progress:
         checkpoint = train(book, recipe, progress)
