@@ -1,0 +1,40 @@
+# runner.c's work inside MicroPython: the same input and output, through the native module and under a locked heap.
+# Arguments: the folder of _bitnet.mpy, the input file, the output file.
+import struct
+import sys
+from array import array
+
+import micropython
+
+sys.path.insert(0, sys.argv[1])
+import _bitnet
+
+
+def run(model, window, tokens, output):
+    try:
+        state = bytearray(_bitnet.state_size(model, window))
+        _bitnet.init(model, state, window)
+    except ValueError:
+        output.write(struct.pack("<i", -1))
+        return
+    output.write(struct.pack("<i", 0))
+    out = bytearray(4 * struct.unpack_from("<H", model, 16)[0])
+    one = array("H", [0])
+    for token in tokens:
+        one[0] = token
+        micropython.heap_lock()
+        _bitnet.feed(model, state, one, 1)
+        _bitnet.logits(model, state, out)
+        micropython.heap_unlock()
+        output.write(struct.pack("<i", 0))
+        output.write(out)
+
+
+with open(sys.argv[2], "rb") as source, open(sys.argv[3], "wb") as output:
+    while True:
+        header = source.read(12)
+        if not header:
+            break
+        size, window, count = struct.unpack("<3I", header)
+        model = source.read(size)
+        run(model, window, struct.unpack("<%dH" % count, source.read(2 * count)), output)

