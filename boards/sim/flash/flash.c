@@ -1,5 +1,6 @@
-// The simulated board's flash: maps a file into memory, outside the MicroPython heap, as XIP flash lies outside it on a
-// real board. Linux on x86-64 only, like the simulated board; there is no libc in a native module, hence the raw calls.
+// The simulated board's flash: maps a file into memory, outside the MicroPython heap, as XIP flash lies
+// outside it on a real board. Linux on x86-64 only, like the simulated board; there is no libc in a native
+// module, hence the raw calls.
 #include "py/dynruntime.h"
 
 #define SYS_OPEN 2
