@@ -137,7 +137,7 @@ class ReplyReader:
 
     def _may_start(self, k: int, number: bool) -> bool:
         tokenizer = self._tokenizer
-        return bool(tokenizer.marks[k] & WORD_START and (not number or tokenizer.begins_with_digit(k)))
+        return bool(tokenizer.marks[k] & WORD_START and (not number or tokenizer.begins_number(k)))
 
     def _allow_slots(self, count: int) -> None:
         """Allow `end` and the slots that are still free and can begin in a phrase of `count` tokens."""

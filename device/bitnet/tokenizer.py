@@ -10,6 +10,7 @@ _BYTES = const(256)  # tokens below this are single bytes, those from here on ar
 _NONE = const(0xFFFF)
 
 _SPACE = const(0x20)
+_MINUS = const(0x2D)
 _QUOTE = const(0x27)
 
 # Bits of `marks`.
@@ -156,9 +157,11 @@ class Tokenizer:
         """Whether the k-th token of the last text encoded begins with a space."""
         return self._text[self.starts[k]] == _SPACE
 
-    def begins_with_digit(self, k: int) -> bool:
-        """Whether its first character after an optional space is a digit."""
+    def begins_number(self, k: int) -> bool:
+        """Whether a digit, or a minus sign and a digit, come first after an optional space."""
         start = self.starts[k]
         if self._text[start] == _SPACE:
             start += 1
+        if self._text[start] == _MINUS:
+            start += 1  # encode() ended the text with a space, so this is inside
         return 48 <= self._text[start] <= 57

@@ -204,7 +204,7 @@ def reply_tokens(
     """The right reply to a phrase; slots are half-open character spans of its text, answered in their order.
 
     None if the grammar cannot express it: a value that does not begin and end with words, a number that does
-    not begin with a digit or goes on behind a space, a slot the intent does not allow.
+    not begin with a digit or minus and a digit, or goes on behind a space, a slot the intent does not allow.
     """
     if intent not in labels.intents:
         return None
@@ -238,7 +238,7 @@ def _starts(phrase: Encoded, kind: str) -> list[int]:
     """Positions of the tokens a value of this kind may begin with."""
     places = [p for p, token in enumerate(phrase.tokens) if token.starts_word]
     if kind == "number":
-        return [p for p in places if phrase.normal[_content(phrase, p) :][:1].isdigit()]
+        return [p for p in places if phrase.normal[_content(phrase, p) :].removeprefix(b"-")[:1].isdigit()]
     return places
 
 

@@ -66,7 +66,7 @@ def value_text(text: str, value: list[int], number: bool) -> str:
         place = tokens[first : first + len(value)]
         span = data[place[0].at : place[-1].at + len(place[-1].text)].removeprefix(b" ")
         whole = place[0].starts_word and place[-1].ends_word
-        if [token.id for token in place] == value and whole and (not number or span[:1].isdigit()):
+        if [token.id for token in place] == value and whole and (not number or data[place[0].at :].removeprefix(b" ").removeprefix(b"-")[:1].isdigit()):
             return span.decode()
     raise AssertionError(f"{value} is not in {text!r}")
 

@@ -193,7 +193,7 @@ def check_reply(labels: Labels, phrase: Encoded, tokens: list[int]) -> None:
         assert value and places
         if labels.slots[slot] == "number":
             number = b"".join(token.text for token in phrase.tokens[places[0] : places[0] + len(value)])
-            assert number.removeprefix(b" ")[:1].isdigit()
+            assert number.removeprefix(b" ").removeprefix(b"-")[:1].isdigit()
             assert b" " not in number[1:]
 
 

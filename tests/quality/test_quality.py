@@ -1,0 +1,65 @@
+"""What the models answer in MicroPython on the simulated board, against the marks they must reach.
+
+The HWU64 and Home Assistant models lie beside this file; README.md here names the commands that made them.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from bitnet_cli.accuracy import measure
+from bitnet_cli.modelfile import read
+from bitnet_cli.paths import STOCK_MODEL
+from bitnet_cli.phrases import read_phrases
+from bitnet_cli.simulator import infer_many
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+SIZE_LIMIT = 250 * 1024
+HWU64_MODELS = sorted(HERE.glob("hwu64-*.bitnet"))
+
+needs_shared_data = pytest.mark.skipif(
+    not SHARED_DATA.is_dir(), reason="the public data sets are not beside the checkout (../shared/data)"
+)
+
+
+def test_stock_model_reaches_its_marks() -> None:
+    test_set = read_phrases(ROOT / "host/phrases/home/test.jsonl")
+    result = measure(STOCK_MODEL, test_set)
+    print(result.as_text())
+    assert result.bytes <= SIZE_LIMIT
+    assert len({phrase.intent for phrase in test_set}) > 40
+    assert sum(phrase.intent != "unknown" for phrase in test_set) >= 400
+    assert result.intent >= 0.97
+    assert result.exact_match >= 0.90
+    assert result.out_of_scope_recall is not None and result.out_of_scope_recall >= 0.80
+    assert result.false_refusals is not None and result.false_refusals <= 0.03
+
+
+def test_stock_model_knows_the_phrase_of_the_article() -> None:
+    assert infer_many(STOCK_MODEL, ["What's the temp?"])[0].intent == "read_temperature"
+
+
+@needs_shared_data
+def test_hwu64_mean_of_three_seeds() -> None:
+    test_set = read_phrases(SHARED_DATA / "hwu64" / "test.jsonl")
+    assert len(HWU64_MODELS) == 3
+    results = [measure(path, test_set) for path in HWU64_MODELS]
+    mean = sum(result.intent for result in results) / len(results)
+    rivals = json.loads((HERE / "rivals.json").read_text())
+    print(f"ternary: {[f'{r.intent:.2%}' for r in results]}, mean {mean:.2%}; rivals: {rivals}")
+    assert all(result.bytes <= SIZE_LIMIT and result.phrases == 1076 for result in results)
+    assert all(read(path.read_bytes()).config.weight_type == 2 for path in HWU64_MODELS)
+    assert mean >= 0.88
+
+
+@needs_shared_data
+def test_home_assistant_sentences() -> None:
+    test_set = read_phrases(SHARED_DATA / "home_assistant" / "test.jsonl")
+    result = measure(HERE / "home_assistant.bitnet", test_set)
+    print(result.as_text())
+    assert result.bytes <= SIZE_LIMIT
+    assert result.phrases == 1022
+    assert result.intent >= 0.98
+    assert result.exact_match >= 0.85
