@@ -41,7 +41,9 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
     """Write the three files into `folder`, which is made if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(_to_config(checkpoint), indent=2) + "\n", encoding="utf-8")
-    save_file({k: v.contiguous() for k, v in checkpoint.model.state_dict().items()}, folder / "model.safetensors")
+    save_file(
+        {k: v.contiguous() for k, v in checkpoint.model.state_dict().items()}, folder / "model.safetensors"
+    )
     checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
 
 
@@ -59,7 +61,9 @@ def load(folder: Path) -> Checkpoint:
     try:
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (SafetensorError, RuntimeError) as error:
-        raise BitnetError(f"{folder / 'model.safetensors'}: does not fit config.json: {_first_line(error)}") from error
+        raise BitnetError(
+            f"{folder / 'model.safetensors'}: does not fit config.json: {_first_line(error)}"
+        ) from error
     model.eval()
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     return Checkpoint(model, tokenizer, Labels(**extra["labels"]), extra["name"], extra["system"])
@@ -129,4 +133,3 @@ def _from_config(config: dict[str, Any], folder: Path) -> tuple[Shape, dict[str,
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
-

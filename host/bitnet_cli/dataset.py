@@ -65,7 +65,9 @@ def make_example(
     prompt = [labels.system, *system, labels.user, *encoded.ids, labels.assistant]
     first = len(system) + 2
     if not phrase.intent:
-        return Example(prompt, len(prompt) - 1, _UNLABELLED, [], [], teacher, list(range(first, len(prompt) - 1)))
+        return Example(
+            prompt, len(prompt) - 1, _UNLABELLED, [], [], teacher, list(range(first, len(prompt) - 1))
+        )
     reply = reply_tokens(labels, encoded, phrase.intent, phrase.spans)
     if reply is None:
         return None
@@ -86,7 +88,9 @@ def make_example(
     )
 
 
-def collate(examples: Sequence[Example], vocab_size: int, rng: np.random.Generator | None, drop: float) -> Batch:
+def collate(
+    examples: Sequence[Example], vocab_size: int, rng: np.random.Generator | None, drop: float
+) -> Batch:
     """Pad examples to one length; with `rng`, replace a share `drop` of the droppable tokens by token 0."""
     length = max(len(e.tokens) for e in examples)
     tokens = np.zeros((len(examples), length), np.int64)
@@ -176,7 +180,9 @@ def _in_spans(place: int, spans: dict[str, tuple[int, int]]) -> bool:
     return any(start <= place < end for start, end in spans.values())
 
 
-def _delete(text: str, spans: dict[str, tuple[int, int]], place: int) -> tuple[str, dict[str, tuple[int, int]]]:
+def _delete(
+    text: str, spans: dict[str, tuple[int, int]], place: int
+) -> tuple[str, dict[str, tuple[int, int]]]:
     if _in_spans(place, spans):
         return text, spans
     moved = {name: (a - (a > place), b - (b > place)) for name, (a, b) in spans.items()}

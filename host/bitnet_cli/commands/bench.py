@@ -15,9 +15,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="what")
     accuracy = kinds.add_parser("accuracy", help="accuracy in MicroPython on the simulated board")
-    accuracy.add_argument("test", type=Path, help="held-out phrases (.jsonl, .csv) with `text`, `intent` and `slots`")
-    accuracy.add_argument("--model", type=Path, default=STOCK_MODEL, help="a .bitnet file (default: the stock model)")
-    accuracy.add_argument("--errors", action="store_true", help="also print each phrase that was answered wrongly")
+    accuracy.add_argument(
+        "test", type=Path, help="held-out phrases (.jsonl, .csv) with `text`, `intent` and `slots`"
+    )
+    accuracy.add_argument(
+        "--model", type=Path, default=STOCK_MODEL, help="a .bitnet file (default: the stock model)"
+    )
+    accuracy.add_argument(
+        "--errors", action="store_true", help="also print each phrase that was answered wrongly"
+    )
     accuracy.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -29,5 +35,7 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.errors:
         for phrase, answer in result.errors:
-            print(f"{phrase.text!r}: {answer.intent} {answer.slots} {answer.confidence}‰, not {phrase.intent} {phrase.slots}")
+            print(
+                f"{phrase.text!r}: {answer.intent} {answer.slots} {answer.confidence}‰, not {phrase.intent} {phrase.slots}"
+            )
     print(result.as_text())

@@ -11,11 +11,19 @@ HELP = "convert a checkpoint to a .bitnet file, and check its integers against t
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--model", required=True, type=Path, help="checkpoint folder, as `bitnet-cli train` writes it")
+    parser.add_argument(
+        "--model", required=True, type=Path, help="checkpoint folder, as `bitnet-cli train` writes it"
+    )
     parser.add_argument("--output", required=True, type=Path, help="the .bitnet file to write")
-    parser.add_argument("--quantize-weight", choices=("1", "1.58"), help="binary or ternary (default: as trained)")
-    parser.add_argument("--quantize-activation", type=int, choices=(8, 4, 2), help="bits (default: as trained)")
-    parser.add_argument("--test", type=Path, help="held-out phrases (.jsonl, .csv) for the comparison with the floats")
+    parser.add_argument(
+        "--quantize-weight", choices=("1", "1.58"), help="binary or ternary (default: as trained)"
+    )
+    parser.add_argument(
+        "--quantize-activation", type=int, choices=(8, 4, 2), help="bits (default: as trained)"
+    )
+    parser.add_argument(
+        "--test", type=Path, help="held-out phrases (.jsonl, .csv) for the comparison with the floats"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -56,7 +64,9 @@ def _as_text(report: dict[str, Any]) -> str:
     lines.append(f"{'total':12} {report['bytes']:9,} bytes  {report['file']}")
     if "agreement" in report:
         agreement, integers = report["agreement"], report["integers"]
-        lines.append(f"integers choose as floats do: {agreement['share']:.2%} of {agreement['choices']} choices")
+        lines.append(
+            f"integers choose as floats do: {agreement['share']:.2%} of {agreement['choices']} choices"
+        )
         lines.append(
             f"in integers: intent accuracy {integers['accuracy']:.1%}, intent and slots {integers['exact_match']:.1%}"
         )

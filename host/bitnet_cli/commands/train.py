@@ -10,21 +10,31 @@ HELP = "train a model on phrase files (.yaml templates in Home Assistant's synta
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("phrases", nargs="+", type=Path, help="phrase files, or folders of them (test.* is left out)")
+    parser.add_argument(
+        "phrases", nargs="+", type=Path, help="phrase files, or folders of them (test.* is left out)"
+    )
     parser.add_argument("--output", required=True, type=Path, help="folder for the checkpoint and its report")
-    parser.add_argument("--test", type=Path, help="held-out phrases (default: test.jsonl in the folder, else one in ten)")
+    parser.add_argument(
+        "--test", type=Path, help="held-out phrases (default: test.jsonl in the folder, else one in ten)"
+    )
     parser.add_argument("--name", help="the model's name (default: that of the output folder)")
-    parser.add_argument("--system", default="", help="system text before every phrase (costs its tokens once per start)")
+    parser.add_argument(
+        "--system", default="", help="system text before every phrase (costs its tokens once per start)"
+    )
     parser.add_argument("--weights", choices=("ternary", "binary"), default="ternary")
     parser.add_argument("--activation-bits", type=int, choices=(8, 4, 2), default=8)
     parser.add_argument("--hidden-size", type=int, default=96)
     parser.add_argument("--intermediate-size", type=int, default=256)
     parser.add_argument("--layers", type=int, default=2)
-    parser.add_argument("--vocabulary", type=int, default=1024, help="bytes and merges of the tokenizer (default 1024)")
+    parser.add_argument(
+        "--vocabulary", type=int, default=1024, help="bytes and merges of the tokenizer (default 1024)"
+    )
     parser.add_argument("--steps", type=int, default=6000, help="batches of 64 phrases (default 6000)")
     parser.add_argument("--threshold", type=int, default=400, help="refuse below this confidence in permille")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--no-teacher", action="store_true", help="train on labels alone: faster, a few points worse")
+    parser.add_argument(
+        "--no-teacher", action="store_true", help="train on labels alone: faster, a few points worse"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -63,7 +73,9 @@ def run(args: argparse.Namespace) -> None:
         checkpoint = train(book, recipe, progress)
     checkpoints.save(checkpoint, args.output)
     evaluation = evaluate(checkpoint, held_out)
-    (args.output / "report.json").write_text(json.dumps(evaluation.as_dict(), indent=2) + "\n", encoding="utf-8")
+    (args.output / "report.json").write_text(
+        json.dumps(evaluation.as_dict(), indent=2) + "\n", encoding="utf-8"
+    )
     (args.output / "report.txt").write_text(evaluation.as_text() + "\n", encoding="utf-8")
     draw_confusions(evaluation, checkpoint.labels.intents, args.output / "confusion.png")
     print(json.dumps(evaluation.as_dict()) if args.json else evaluation.as_text())
