@@ -11,7 +11,8 @@ import torch
 from tokenizers import Tokenizer
 
 from .grammar import Labels, allowed_sets, reply_tokens
-from .phrases import Phrase, PhraseBook, made_up_word
+from .phrases import Phrase
+from .templates import PhraseBook, made_up_word
 from .tokenizer import encode
 
 _UNLABELLED = -1

@@ -1,42 +1,21 @@
-"""Phrases to train on and to test with: templates in Home Assistant's YAML (hassil syntax), JSONL and CSV.
+"""Phrases to test with or to train on as they are, in JSONL and CSV. Templates are in templates.py.
 
 Every phrase knows where its slot values stand in its text, so that the model can learn to copy them.
 """
 
 import csv
 import json
-import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-from hassil import Intents
-from hassil.errors import HassilError
-from hassil.expression import (
-    Alternative,
-    Expression,
-    Group,
-    ListReference,
-    Permutation,
-    RuleReference,
-    Sentence,
-    TextChunk,
-)
-from hassil.intents import IntentData, RangeSlotList, SlotList, TextSlotList, TextSlotValue, WildcardSlotList
-
 from .errors import BitnetError
 
-NUMBER, TEXT = "number", "text"
+NUMBER, TEXT = "number", "text"  # the kinds of slots
+
 _NUMBER = re.compile(r"\d+([.,:]\d+)*")
-_OPTIONAL_PROBABILITY = 0.5
-_SYLLABLES = (
-    "ba be bi bo bra che da de do dri fa fe flo ga go gra hi ho ja ka ke kli ko la le li lo ma me mi mo na ne ni "
-    "no pa pe pi po qua ra re ri ro sa se shi so sta ta te ti to tri tu va ve vi wa we xi ya yo za ze zo"
-).split()
-_CODAS = ("", "", "", "n", "r", "s", "l", "t", "nd", "ck", "th", "ng", "m", "x")
 
 
 @dataclass(frozen=True)
@@ -53,181 +32,8 @@ class Phrase:
         return {name: self.text[start:end] for name, (start, end) in self.spans.items()}
 
 
-@dataclass
-class _Template:
-    """A sentence of an intent, with what decides the values its lists may take."""
-
-    sentence: Sentence
-    data: IntentData
-
-
-class _UndefinedError(Exception):
-    """A template refers to a rule or list that no file defines."""
-
-
-class PhraseBook:
-    """All phrases of a training set: templates to draw from, and phrases given as they are."""
-
-    def __init__(self) -> None:
-        self.fixed: list[Phrase] = []
-        self.templates: dict[str, list[_Template]] = {}
-        self.declared: dict[str, list[str]] = {}
-        self.declared_kinds: dict[str, str] = {}
-        self.open_slots: set[str] = set()
-        self.warnings: list[str] = []
-        self._lists: dict[str, SlotList] = {}
-        self._rules: dict[str, Sentence] = {}
-        self._captured: set[str] = set()
-
-    @property
-    def intents(self) -> list[str]:
-        """Names of all intents: as declared, else in alphabetical order."""
-        found = {phrase.intent for phrase in self.fixed} | set(self.templates)
-        undeclared = sorted(found - set(self.declared))
-        return [name for name in self.declared if name in found] + undeclared
-
-    def sample(self, rng: random.Random, intent: str) -> Phrase:
-        """One phrase of an intent, drawn from its templates."""
-        template = rng.choice(self.templates[intent])
-        pieces = list(self._draw(template.sentence.expression, template.data, rng))
-        text, spans = _join(pieces)
-        for slot, value in template.data.slots.items():
-            # Home Assistant gives "turn on all fans" the fixed value name=all: it counts as a slot where it can be read.
-            if slot in self._captured and slot not in spans:
-                match = re.search(rf"\b{re.escape(str(value))}\b", text)
-                if match:
-                    spans[slot] = match.span()
-        return Phrase(text, intent, spans)
-
-    def add_templates(self, documents: dict[str, Any]) -> None:
-        """Parse one merged Home Assistant dictionary of intents, lists and expansion rules."""
-        intents = Intents.from_dict(documents)
-        self._lists.update(intents.slot_lists)
-        self._rules.update(intents.expansion_rules)
-        for name, intent in intents.intents.items():
-            for data in intent.data:
-                for sentence in data.sentences:
-                    try:
-                        references = list(self._references(sentence.expression, data))
-                    except _UndefinedError as error:
-                        self.warnings.append(f"left out: {name}: {sentence.text!r}: {error} is not defined")
-                        continue
-                    self._captured.update(reference.slot_name for reference in references)
-                    self.templates.setdefault(name, []).append(_Template(sentence, data))
-
-    def _draw(
-        self, node: Expression, data: IntentData, rng: random.Random
-    ) -> Iterator[tuple[str, str | None]]:
-        """Yield (text, slot or None) pieces of one random expansion."""
-        if isinstance(node, TextChunk):
-            yield node.original_text, None
-        elif isinstance(node, Alternative):
-            if not (node.is_optional and rng.random() >= _OPTIONAL_PROBABILITY):
-                choices = (
-                    [item for item in node.items if not _is_empty(item)] if node.is_optional else node.items
-                )
-                yield from self._draw(rng.choice(choices), data, rng)
-        elif isinstance(node, Permutation):
-            for item in rng.sample(node.items, len(node.items)):
-                yield " ", None
-                yield from self._draw(item, data, rng)
-        elif isinstance(node, Group):
-            for item in node.items:
-                yield from self._draw(item, data, rng)
-        elif isinstance(node, RuleReference):
-            yield from self._draw(self._rule(node, data).expression, data, rng)
-        elif isinstance(node, ListReference):
-            if node.prefix:
-                yield node.prefix, None
-            yield self._draw_value(node, data, rng)
-            if node.suffix:
-                yield node.suffix, None
-
-    def _draw_value(
-        self, node: ListReference, data: IntentData, rng: random.Random
-    ) -> tuple[str, str | None]:
-        inline = node.get_inline_range() if node.is_inline_range else None
-        if inline:
-            return str(rng.randrange(inline[0], inline[1] + 1, inline[2])), node.slot_name
-        values = self._list(node, data)
-        if isinstance(values, RangeSlotList):
-            return _draw_number(values, rng), node.slot_name
-        if isinstance(values, WildcardSlotList):
-            return self._draw_wildcard(rng), node.slot_name
-        assert isinstance(values, TextSlotList)
-        fitting = [value for value in values.values if _fits(value, data)] or values.values
-        value = rng.choice(fitting)
-        text = _join(list(self._draw(value.text_in, data, rng)))[0]
-        return text, node.slot_name if _is_verbatim(value, text) else None
-
-    def _rule(self, node: RuleReference, data: IntentData) -> Sentence:
-        rule = data.expansion_rules.get(node.rule_name) or self._rules.get(node.rule_name)
-        if rule is None:
-            raise _UndefinedError(f"rule <{node.rule_name}>")
-        return rule
-
-    def _list(self, node: ListReference, data: IntentData) -> SlotList:
-        values = data.slot_lists.get(node.list_name) or self._lists.get(node.list_name)
-        if values is None:
-            raise _UndefinedError(f"list {{{node.list_name}}}")
-        return values
-
-    def _references(self, node: Expression, data: IntentData) -> Iterator[ListReference]:
-        """All lists a template refers to, also through rules; raises _UndefinedError if one is nowhere defined."""
-        if isinstance(node, ListReference):
-            if not node.is_inline_range:
-                self._list(node, data)
-            yield node
-        elif isinstance(node, Group):
-            for item in node.items:
-                yield from self._references(item, data)
-        elif isinstance(node, RuleReference):
-            yield from self._references(self._rule(node, data).expression, data)
-
-    def _draw_wildcard(self, rng: random.Random) -> str:
-        """Free text: words of other phrases' list values and made-up words, which teach copying instead of recall."""
-        words: list[str] = []
-        for _ in range(rng.choice((1, 1, 2, 2, 3, 4, 5))):
-            words.append(made_up_word(rng) if rng.random() < 0.5 else rng.choice(self._words()))
-        return " ".join(words)
-
-    def _words(self) -> list[str]:
-        if not hasattr(self, "_word_cache"):
-            texts = (
-                text
-                for templates in self.templates.values()
-                for t in templates
-                for text in _chunks(t.sentence)
-            )
-            self._word_cache = sorted(
-                {word for text in texts for word in re.findall(r"[a-z']+", text.lower())}
-            )
-        return self._word_cache
-
-
-def load(paths: Iterable[Path]) -> PhraseBook:
-    """Read phrase files and folders of them: .yaml templates (and Home Assistant fixtures), .jsonl and .csv phrases.
-
-    Raises BitnetError if a file cannot be understood or there is no phrase in any of them.
-    """
-    book = PhraseBook()
-    merged: dict[str, Any] = {"language": "en", "intents": {}, "lists": {}, "expansion_rules": {}}
-    for path in _files(paths):
-        if path.suffix == ".yaml":
-            _merge_yaml(path, merged, book)
-        else:
-            book.fixed.extend(read_phrases(path))
-    try:
-        book.add_templates(merged)
-    except (HassilError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise BitnetError(f"the templates are not in hassil's syntax: {error}") from error
-    if not book.intents:
-        raise BitnetError("no phrases found: give at least one .yaml, .jsonl or .csv file that has some")
-    return book
-
-
 def read_phrases(path: Path) -> list[Phrase]:
-    """Phrases of a .jsonl or .csv file with `text`, `intent` and optionally `slots` (name → value standing in the text)."""
+    """Phrases of a .jsonl or .csv file with `text`, `intent` and, if any, `slots` (name → value in the text)."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -239,139 +45,9 @@ def read_phrases(path: Path) -> list[Phrase]:
     return phrases
 
 
-def made_up_word(rng: random.Random) -> str:
-    """A pronounceable word that is in no dictionary."""
-    return "".join(rng.choice(_SYLLABLES) for _ in range(rng.choice((1, 2, 2, 3)))) + rng.choice(_CODAS)
-
-
 def is_number(text: str) -> bool:
     """Whether a slot value is digits, perhaps with a decimal point."""
     return bool(_NUMBER.fullmatch(text))
-
-
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(
-                p for p in path.rglob("*") if p.suffix in (".yaml", ".jsonl", ".csv") and p.stem != "test"
-            )
-        elif path.suffix in (".yaml", ".jsonl", ".csv") and path.is_file():
-            yield path
-        elif path.exists():
-            raise BitnetError(f"{path}: phrase files end in .yaml, .jsonl or .csv")
-        else:
-            raise BitnetError(f"{path}: no such file or folder")
-
-
-def _merge_yaml(path: Path, merged: dict[str, Any], book: PhraseBook) -> None:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BitnetError(f"{path}: not readable as YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(document, dict) or not document:
-        raise BitnetError(
-            f"{path}: has no phrases; a template file has `intents:`, `lists:` or `expansion_rules:`"
-        )
-    merged["lists"].update(document.get("lists") or {})
-    merged["lists"].update(_fixture_lists(document))
-    merged["expansion_rules"].update(document.get("expansion_rules") or {})
-    for name, slot in (document.get("slots") or {}).items():
-        book.declared_kinds[name] = slot["kind"]
-        if slot.get("open"):
-            book.open_slots.add(name)
-    intents = dict(document.get("intents") or {})
-    if "data" in document:
-        # Home Assistant's newer layout: one folder per intent.
-        intents[path.parent.name] = {"data": document["data"]}
-    for name, intent in intents.items():
-        if "data" in intent:
-            merged["intents"].setdefault(name, {"data": []})["data"].extend(intent["data"])
-        else:
-            book.declared[name] = list(intent.get("slots", []))
-
-
-def _fixture_lists(document: dict[str, Any]) -> dict[str, Any]:
-    """Lists of the areas, floors and entities of a home, from a file in the form of Home Assistant's test fixtures."""
-    lists: dict[str, Any] = {}
-    for key, name in (("areas", "area"), ("floors", "floor")):
-        if key in document:
-            lists[name] = {"values": [str(entry["name"]).lower() for entry in document[key]]}
-    if "entities" in document:
-        lists["name"] = {"values": [_entity(entry) for entry in document["entities"]]}
-    return lists
-
-
-def _entity(entry: dict[str, Any]) -> dict[str, Any]:
-    context = {"domain": entry["id"].split(".")[0]}
-    device_class = (entry.get("attributes") or {}).get("device_class")
-    if device_class:
-        context["device_class"] = device_class
-    name = str(entry["name"]).lower()
-    return {"in": name, "out": name, "context": context}
-
-
-def _is_verbatim(value: TextSlotValue, text: str) -> bool:
-    """Whether a list value means what it says; "lowest" that stands for 1 cannot be copied from the phrase."""
-    out = str(value.value_out).lower()
-    return out == text.lower() or any(mark in out for mark in "([<{|")
-
-
-def _fits(value: TextSlotValue, data: IntentData) -> bool:
-    """Whether an entity may fill a sentence that asks for a certain domain or device class."""
-    context = value.context or {}
-    wanted: dict[str, Any] = dict(data.requires_context)
-    if data.name_domains:
-        wanted["domain"] = sorted(data.name_domains)
-    for key, required in wanted.items():
-        if key in context and context[key] not in _choices(required):
-            return False
-    return all(context.get(key) not in _choices(banned) for key, banned in data.excludes_context.items())
-
-
-def _choices(required: Any) -> list[Any]:
-    if isinstance(required, dict):
-        required = required.get("value", [])
-    return required if isinstance(required, list) else [required]
-
-
-def _draw_number(values: RangeSlotList, rng: random.Random) -> str:
-    number = rng.randrange(values.start, values.stop + 1, values.step)
-    if values.fraction_type is not None and rng.random() < 0.2:
-        return f"{number}.5"
-    return str(number)
-
-
-def _is_empty(node: Expression) -> bool:
-    if isinstance(node, TextChunk):
-        return node.is_empty
-    return isinstance(node, Group) and all(_is_empty(item) for item in node.items)
-
-
-def _chunks(sentence: Sentence) -> Iterator[str]:
-    stack: list[Expression] = [sentence.expression]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, TextChunk):
-            yield node.original_text
-        elif isinstance(node, Group):
-            stack.extend(node.items)
-
-
-def _join(pieces: list[tuple[str, str | None]]) -> tuple[str, dict[str, tuple[int, int]]]:
-    """Concatenate pieces with single spaces, and say where each slot's piece went."""
-    text = ""
-    spans: dict[str, tuple[int, int]] = {}
-    for piece, slot in pieces:
-        words = " ".join(piece.split())
-        if text and not text.endswith(" ") and piece[:1].isspace():
-            text += " "
-        start = len(text)
-        text += words
-        if slot is not None and words:
-            spans[slot] = (start, len(text))
-        if words and piece[-1:].isspace():
-            text += " "
-    return text.rstrip(), spans
 
 
 def _jsonl_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -16,9 +16,10 @@ from .checkpoint import Checkpoint
 from .dataset import Batch, Example, collate, draw, make_example, shuffled, vary
 from .errors import BitnetError
 from .grammar import Labels, specials
-from .phrases import NUMBER, TEXT, Phrase, PhraseBook, is_number, read_phrases
+from .phrases import NUMBER, TEXT, Phrase, is_number, read_phrases
 from .qat import TERNARY, BitNetLM, Shape
 from .teacher import Teacher
+from .templates import PhraseBook
 from .tokenizer import encode, train_tokenizer
 
 # Called as report(stage, done, total, note).

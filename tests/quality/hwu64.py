@@ -15,9 +15,10 @@ from bitnet_cli.accuracy import measure
 from bitnet_cli.checkpoint import save
 from bitnet_cli.export import export
 from bitnet_cli.files import write_atomically
-from bitnet_cli.phrases import Phrase, load, read_phrases
+from bitnet_cli.phrases import Phrase, read_phrases
 from bitnet_cli.progress import Progress
 from bitnet_cli.report import evaluate
+from bitnet_cli.templates import load
 from bitnet_cli.train import Recipe, float_twin, train
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression

@@ -45,10 +45,10 @@ def run(args: argparse.Namespace) -> None:
 
     extras.require("train")
     from .. import checkpoint as checkpoints  # noqa: PLC0415
-    from ..phrases import load  # noqa: PLC0415
     from ..progress import Progress  # noqa: PLC0415
     from ..qat import BINARY, TERNARY  # noqa: PLC0415
     from ..report import draw_confusions, evaluate  # noqa: PLC0415
+    from ..templates import load  # noqa: PLC0415
     from ..train import Recipe, hold_out, train  # noqa: PLC0415
 
     recipe = Recipe(
