@@ -1,7 +1,7 @@
 """Builds the native module `_bitnet` for each architecture, byte for byte the same everywhere.
 
-The bytes depend on native/, on MicroPython's linker and on the compiler; nothing of the place or time of the build
-gets in, because every build runs in a copy with the same relative paths.
+The bytes depend on native/, on MicroPython's linker and on the compiler; nothing of the place or time of the
+build gets in, because every build runs in a copy with the same relative paths.
 """
 
 import hashlib
@@ -85,28 +85,35 @@ def build_into(folder: Path, architectures: list[str], report: Report) -> list[B
 
 def build(architecture: str, source: Path) -> Built:
     """Compile and link for one architecture against this MicroPython source. Raises BitnetError."""
-    require_tools(architecture)
     with tempfile.TemporaryDirectory(prefix="bitnet-build-") as folder:
-        native = Path(folder) / "native"
-        shutil.copytree(NATIVE, native, ignore=shutil.ignore_patterns("build", "*.mpy"))
-        (Path(folder) / "micropython").symlink_to(source)
-        command = [
-            "make",
-            f"--directory={native / 'mpy'}",
-            f"ARCH={architecture}",
-            f"PYTHON={shlex.quote(sys.executable)}",
-            "MPY_DIR=../../micropython",
-        ]
-        result = subprocess.run(
-            command, env=_environment(), capture_output=True, text=True, errors="replace", check=False
-        )
-        text_size = re.search(r"text size:\s*(\d+)", result.stdout)
-        if result.returncode != 0 or text_size is None:
-            raise BitnetError(
-                f"the build for {architecture} failed:\n{(result.stdout + result.stderr)[-4000:]}"
-            )
-        module = (native / "mpy" / "_bitnet.mpy").read_bytes()
+        output = run_make(architecture, source, Path(folder), "all")
+        module = (Path(folder) / "native" / "mpy" / "_bitnet.mpy").read_bytes()
+    text_size = re.search(r"text size:\s*(\d+)", output)
+    if text_size is None:
+        raise BitnetError(f"the linker for {architecture} told no text size; is MPY_DIR v1.25 or later?")
     return Built(architecture, module, int(text_size[1]), compiler_version(architecture))
+
+
+def run_make(architecture: str, source: Path, folder: Path, *targets: str) -> str:
+    """Run native/mpy/Makefile in a copy, `folder`/native; returns what it printed. Raises BitnetError."""
+    require_tools(architecture)
+    native = folder / "native"
+    shutil.copytree(NATIVE, native, ignore=shutil.ignore_patterns("build", "*.mpy"))
+    (folder / "micropython").symlink_to(source)
+    command = [
+        "make",
+        f"--directory={native / 'mpy'}",
+        f"ARCH={architecture}",
+        f"PYTHON={shlex.quote(sys.executable)}",
+        "MPY_DIR=../../micropython",
+        *targets,
+    ]
+    result = subprocess.run(
+        command, env=_environment(), capture_output=True, text=True, errors="replace", check=False
+    )
+    if result.returncode != 0:
+        raise BitnetError(f"the build for {architecture} failed:\n{(result.stdout + result.stderr)[-4000:]}")
+    return result.stdout
 
 
 def compiler_version(architecture: str) -> str:

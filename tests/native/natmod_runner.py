@@ -1,4 +1,4 @@
-# runner.c's work inside MicroPython: the same input and output, through the native module and under a locked heap.
+# runner.c's work inside MicroPython: the same input and output, through the native module, its heap locked.
 # Arguments: the folder of _bitnet.mpy, the input file, the output file.
 import struct
 import sys
@@ -37,4 +37,4 @@ with open(sys.argv[2], "rb") as source, open(sys.argv[3], "wb") as output:
             break
         size, window, count = struct.unpack("<3I", header)
         model = source.read(size)
-        run(model, window, struct.unpack("<%dH" % count, source.read(2 * count)), output)
+        run(model, window, struct.unpack(f"<{count}H", source.read(2 * count)), output)

@@ -1,6 +1,6 @@
-// Runs models under the sanitizers. Every buffer is a malloc of exactly its size, so that one byte too far is caught.
-// Input, repeated: u32 model_size, window, token_count; the model; u16 tokens[token_count].
-// Output for each: i32 result of bn_init; if that is 0, for each token i32 result of bn_feed and, if 0, the logits.
+// Runs models under the sanitizers. Every buffer is a malloc of exactly its size, so that one byte too far is
+// caught. Input, repeated: u32 model_size, window, token_count; the model; u16 tokens[token_count]. Output
+// for each: i32 result of bn_init; if that is 0, for each token i32 result of bn_feed and, if 0, the logits.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,8 +49,8 @@ static void exercise(void *state, size_t state_size, const void *model, size_t s
     free(allowed);
 }
 
-static void run_tokens(void *state, size_t state_size, const void *model, size_t size, const uint16_t *tokens,
-    uint32_t count) {
+static void run_tokens(
+    void *state, size_t state_size, const void *model, size_t size, const uint16_t *tokens, uint32_t count) {
     size_t logits_size = 4 * (size_t)bn_vocab_size(model);
     int32_t *logits = malloc(logits_size);
     for (uint32_t i = 0; i < count; i++) {

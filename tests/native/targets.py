@@ -12,11 +12,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import unicorn
-from elftools.elf.elffile import ELFFile
-from unicorn import arm_const, riscv_const
-
 from bitnet_cli.build import ARCHITECTURES, micropython_source, module_path, run_make
 from bitnet_cli.paths import DEVICE, NATIVE
+from elftools.elf.elffile import ELFFile
+from unicorn import arm_const, riscv_const
 
 HERE = Path(__file__).parent
 CORE = sorted((NATIVE / "core").glob("*.c"))
@@ -184,7 +183,7 @@ class Emulated(_Called):
 
 
 class _Arm:
-    """A Cortex-M: the model alone decides what it lacks (M0+: unaligned access, division, most of Thumb-2)."""
+    """A Cortex-M; its model decides what it lacks (M0+: unaligned access, division, most of Thumb-2)."""
 
     def __init__(self, model: int) -> None:
         # UC_MODE_MCLASS would overrule the model and make it a Cortex-M33.
@@ -239,10 +238,10 @@ def pack_run(model: bytes, tokens: list[int], window: int) -> bytes:
 
 
 def _parse_run(model: bytes, tokens: list[int], output: bytes) -> Logits:
-    size = 4 * vocab_size(model)
     (result,) = struct.unpack_from("<i", output)
     if result:
         raise TargetError(result)
+    size = 4 * vocab_size(model)
     logits = []
     for i in range(len(tokens)):
         at = 4 + i * (4 + size)
@@ -254,7 +253,7 @@ def _parse_run(model: bytes, tokens: list[int], output: bytes) -> Logits:
 
 
 class Sanitized:
-    """The core under AddressSanitizer and UndefinedBehaviorSanitizer, which end the program at the first fault."""
+    """The core under AddressSanitizer and UndefinedBehaviorSanitizer, which stop at the first fault."""
 
     def __init__(self) -> None:
         flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")

@@ -4,16 +4,15 @@ import functools
 
 import numpy as np
 import pytest
+from bitnet_cli.modelfile import BINARY, TERNARY, Config, random_model
+from bitnet_cli.oracle import Oracle
 from targets import TARGETS, Emulated, HostLibrary, Logits, target
 from unicorn import UcError
 
-from bitnet_cli.modelfile import BINARY, TERNARY, Config, random_model
-from bitnet_cli.oracle import Oracle
-
 TOKENS = 11
 
-# Sizes that divide nothing evenly, grouped and single kv heads, windows that wrap, matrices wider than the tables that
-# are built at once (32 groups), and each choice of activations, embedding and head.
+# Sizes that divide nothing evenly, grouped and single kv heads, windows that wrap, matrices wider than the
+# tables that are built at once (32 groups), and each choice of activations, embedding and head.
 SHAPES = {
     "plain": (48, 24, 40, 2, 4, 4, 6, 16, 8, 8, 0),
     "grouped-heads": (40, 32, 48, 2, 8, 2, 4, 16, 8, 4, 0),

@@ -28,9 +28,8 @@ def run(args: argparse.Namespace) -> None:
     built = build_into(args.output, args.arch, lambda line: print(line, file=sys.stderr))
     for module in built:
         path = module_path(args.output, module.architecture)
-        print(
-            f"{module.architecture:10} {module.text_size:6,} bytes of code  gcc {module.compiler_version}  {path}"
-        )
+        compiler = f"gcc {module.compiler_version}"
+        print(f"{module.architecture:10} {module.text_size:6,} bytes of code  {compiler}  {path}")
         if not module.compiler_version.startswith(COMPILER_VERSION + "."):
             print(
                 f"bitnet-cli build: warning: the released modules come from gcc {COMPILER_VERSION}; "
