@@ -225,7 +225,7 @@ static int check_tokenizer(const uint8_t *data, uint32_t size, uint32_t vocab_si
     uint32_t hash = 8 + 4 * merge_count;
     uint32_t offsets = hash + ((uint32_t)2 << hash_bits);
     uint32_t blob = offsets + 2 * (vocab_size + 1);
-    if (blob > size || size - blob != read_u16(data + blob - 2)) {
+    if (blob > size || size - blob != read_u16(data + blob - 2) || read_u16(data + offsets) != 0) {
         return BN_ERR_LAYOUT;
     }
     for (uint32_t at = offsets; at + 2 < blob; at += 2) {
