@@ -117,7 +117,7 @@ class ReplyReader:
                 if tokens[last] != token:
                     places[k] = False
                     continue
-                if marks[last] & WORD_END and begin < 0:
+                if begin < 0 and marks[last] & WORD_END and (not number or tokenizer.ends_number(last)):
                     begin = k
                 if last + 1 < count and not (number and tokenizer.begins_with_space(last + 1)):
                     self._allow(tokens[last + 1])

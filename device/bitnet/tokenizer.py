@@ -157,6 +157,10 @@ class Tokenizer:
         """Whether the k-th token of the last text encoded begins with a space."""
         return self._text[self.starts[k]] == _SPACE
 
+    def ends_number(self, k: int) -> bool:
+        """Whether its last character is a digit."""
+        return 48 <= self._text[self.starts[k + 1] - 1] <= 57
+
     def begins_number(self, k: int) -> bool:
         """Whether a digit, or a minus sign and a digit, come first after an optional space."""
         start = self.starts[k]

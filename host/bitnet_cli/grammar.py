@@ -9,7 +9,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from .errors import BitnetError
-from .tokenizer import Encoded
+from .tokenizer import Encoded, Token
 
 Int64 = npt.NDArray[np.int64]
 
@@ -189,8 +189,11 @@ class Reply:
         self._places = [p for p in before if p < len(tokens) and tokens[p].id == token]
         after = (tokens[p + 1] for p in self._places if p + 1 < len(tokens))
         self._next = {t.id for t in after if not (self._kind == "number" and t.text.startswith(b" "))}
-        if any(tokens[p].ends_word for p in self._places):
+        if any(tokens[p].ends_word and self._may_end(tokens[p]) for p in self._places):
             self._next |= self._slots_and_end()
+
+    def _may_end(self, token: Token) -> bool:
+        return self._kind != "number" or token.text[-1:].isdigit()
 
     def _slots_and_end(self) -> set[int]:
         """`end`, and the free slots whose value can begin somewhere."""

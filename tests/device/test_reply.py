@@ -59,15 +59,17 @@ def values(labels: Labels, text: str, reply: list[int]) -> dict[str, str]:
 
 
 def value_text(text: str, value: list[int], number: bool) -> str:
-    """The first place that has these tokens as whole words, and for a number begins with a digit."""
+    """The first place that has these tokens as whole words, and for a number can begin one."""
     tokens = encode(toy.host_tokenizer(), text).tokens
     data = (" " + text).encode()
     for first in range(len(tokens)):
         place = tokens[first : first + len(value)]
-        span = data[place[0].at : place[-1].at + len(place[-1].text)].removeprefix(b" ")
+        start = place[0].at + place[0].text.startswith(b" ")
+        end = place[-1].at + len(place[-1].text)
+        is_number = data[start:].removeprefix(b"-")[:1].isdigit()
         whole = place[0].starts_word and place[-1].ends_word
-        if [token.id for token in place] == value and whole and (not number or data[place[0].at :].removeprefix(b" ").removeprefix(b"-")[:1].isdigit()):
-            return span.decode()
+        if [token.id for token in place] == value and whole and (is_number or not number):
+            return data[start:end].decode()
     raise AssertionError(f"{value} is not in {text!r}")
 
 
@@ -110,5 +112,5 @@ def check(text: str, answer: Answer) -> None:
         assert slot in toy.ALLOWED[answer.intent]
         assert value in text
         if toy.SLOTS[slot] == "number":
-            assert re.match(r"[0-9]", value)
+            assert re.fullmatch(r"-?[0-9](\S*[0-9])?", value)
             assert " " not in value
