@@ -1,6 +1,6 @@
 """Accuracy of a `.bitnet` file where it will run: in MicroPython, on the simulated board."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,6 @@ def _exact(phrase: Phrase, answer: Answer) -> bool:
     return answer.intent == phrase.intent and answer.slots == phrase.slots
 
 
-def _share(hits) -> float:  # type: ignore[no-untyped-def]
+def _share(hits: Iterable[bool]) -> float:
     counted = list(hits)
     return sum(counted) / len(counted) if counted else 0.0

@@ -1,6 +1,6 @@
 """Checkpoints in Hugging Face's BitNet layout: config.json, model.safetensors, tokenizer.json.
 
-What Hugging Face has no field for (labels, window, embedding bits, …) stands in config.json under `bitnet_cli`.
+What Hugging Face has no field for (labels, window, embedding bits, …) is under `bitnet_cli` in config.json.
 """
 
 import json
@@ -48,7 +48,7 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def load(folder: Path) -> Checkpoint:
-    """Read a checkpoint written by `save`; raises BitnetError if a file is missing or the config is not understood."""
+    """Read a checkpoint written by `save`; raises BitnetError if a file is missing or not understood."""
     for name in _FILES:
         if not (folder / name).is_file():
             raise BitnetError(f"{folder}: no {name} here; a checkpoint folder has {', '.join(_FILES)}")

@@ -1,4 +1,4 @@
-"""Training examples: prompt and reply as tokens, what the grammar allows at each reply position, the teacher's view."""
+"""Training examples: prompt and reply as tokens, what the grammar allows in the reply, the teacher's view."""
 
 import random
 import re
@@ -136,7 +136,7 @@ def shuffled(examples: Sequence[Example], size: int, rng: np.random.Generator) -
 
 
 def draw(book: PhraseBook, count: int, unknown: str | None, rng: random.Random) -> list[Phrase]:
-    """`count` phrases from the templates: an intent by the square root of its number of templates, `unknown` one in six."""
+    """`count` phrases: intents by the square root of their number of templates, `unknown` one in six."""
     names = [name for name in book.intents if name in book.templates]
     if not names:
         return []
@@ -147,7 +147,7 @@ def draw(book: PhraseBook, count: int, unknown: str | None, rng: random.Random) 
 
 
 def vary(phrase: Phrase, open_slots: set[str], rng: random.Random) -> Phrase:
-    """The phrase as another person might type it: punctuation, apostrophes, a typing error, an unheard-of name."""
+    """The phrase as another might type it: punctuation, apostrophes, a typing error, an unheard-of name."""
     if rng.random() < 0.15:
         phrase = _rename_slot(phrase, open_slots, rng)
     text, spans = phrase.text, dict(phrase.spans)

@@ -1,4 +1,4 @@
-"""Export: a checkpoint becomes a `.bitnet` file, and its integers are compared with the floats they stand for."""
+"""Export: a checkpoint becomes a `.bitnet` file, and its integers are compared with the floats they mean."""
 
 import math
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from .modelfile import Config, Layer, Matrix, Scale, Weights, norm_factor, rope_
 from .oracle import Oracle, choose
 from .phrases import Phrase
 from .qat import BitNetLM, RMSNorm, embedding_codes, embedding_scale, weight_codes, weight_scale
+from .qat import Layer as TorchLayer
 from .report import Evaluation, Prediction, TorchScorer, evaluate, held_out_examples
 from .tokenizer import tokenizer_section
 
@@ -24,7 +25,7 @@ _GAMMA_LIMIT = 32767
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often the integers choose what the floats choose, and what the integers reach on the held-out set."""
+    """How often the integers choose what the floats choose, and the integers' figures on the held-out set."""
 
     choices: int
     share: float
@@ -57,7 +58,7 @@ def export(checkpoint: Checkpoint) -> bytes:
 
 
 def requantize(checkpoint: Checkpoint, weight_type: int | None, activation_bits: int | None) -> Checkpoint:
-    """The checkpoint with other weights or activations than it was trained for; accuracy must be looked at."""
+    """The checkpoint with other weights or activations than it was trained for; look at its accuracy."""
     shape = replace(
         checkpoint.shape,
         weight_type=weight_type or checkpoint.shape.weight_type,
@@ -80,6 +81,7 @@ def integer_weights(model: BitNetLM) -> Weights:
 
     layers = []
     for layer in decoder.layers:
+        assert isinstance(layer, TorchLayer)
         attention, mlp = layer.self_attn, layer.mlp
         layers.append(
             Layer(
@@ -112,7 +114,7 @@ def integer_weights(model: BitNetLM) -> Weights:
 
 
 def measure_agreement(checkpoint: Checkpoint, model: bytes, phrases: Sequence[Phrase]) -> Agreement:
-    """Compare every choice on the way to the right replies: integers (the oracle) against floats (PyTorch)."""
+    """Compare each choice on the way to the right replies: integers (the oracle) against floats (PyTorch)."""
     examples, _ = held_out_examples(checkpoint, phrases)
     integer_predictions = OracleScorer(model, checkpoint.labels)(examples)
     float_predictions = TorchScorer(checkpoint)(examples)

@@ -33,7 +33,7 @@ class Phrase:
 
 
 def read_phrases(path: Path) -> list[Phrase]:
-    """Phrases of a .jsonl or .csv file with `text`, `intent` and, if any, `slots` (name → value in the text)."""
+    """Phrases of a .jsonl or .csv file: `text`, `intent` and perhaps `slots` (name → value in the text)."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,7 +1,7 @@
 """Progress bars for long work, on standard error."""
 
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from tqdm import tqdm
 
@@ -10,11 +10,11 @@ class Progress:
     """One bar per stage; call it as `progress(stage, done, total, note)`."""
 
     def __init__(self) -> None:
-        self._bar: tqdm | None = None
+        self._bar: tqdm[NoReturn] | None = None
         self._stage = ""
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
-        """Move the bar of `stage` to `done` of `total`; a new stage, or a smaller `done`, begins a new bar."""
+        """Move the bar of `stage` to `done` of `total`; a new stage or a smaller `done` begins a new bar."""
         if self._bar is None or stage != self._stage or done < self._bar.n:
             self.close()
             self._bar, self._stage = tqdm(total=total, desc=stage), stage

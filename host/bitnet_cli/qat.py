@@ -1,7 +1,7 @@
-"""The decoder in PyTorch with the integer arithmetic of native/SPEC.md in the loop (quantization-aware training).
+"""The decoder in PyTorch for quantization-aware training: the arithmetic of native/SPEC.md in the loop.
 
-Values are real numbers that the integers stand for; rounding passes gradients straight through. Module names are those
-of Hugging Face's BitNet, so `state_dict()` is a checkpoint in its layout.
+Values are real numbers that the integers stand for; rounding passes gradients straight through. Modules have
+the names of Hugging Face's BitNet, so `state_dict()` is a checkpoint in its layout.
 """
 
 import math
@@ -46,7 +46,7 @@ def straight_through(x: Tensor, quantized: Tensor) -> Tensor:
 
 
 def quantize_activations(x: Tensor, levels_log2: int) -> Tensor:
-    """Symmetric codes over the last axis with a power-of-two step; the greatest code has `levels_log2` + 1 bits."""
+    """Symmetric codes over the last axis, steps a power of two; the greatest has `levels_log2` + 1 bits."""
     limit = 2.0 ** (levels_log2 + 1) - 1
     peak = x.detach().abs().amax(-1, keepdim=True).clamp_min(_EPS)
     step = torch.exp2(torch.floor(torch.log2(peak)) - levels_log2)
@@ -66,7 +66,7 @@ def weight_codes(weight: Tensor, weight_type: int) -> Tensor:
 
 
 def embedding_scale(weight: Tensor, bits: int) -> Tensor:
-    """Step of the embedding's codes: near the least squared error for a normal distribution at 4 bits, its range at 8."""
+    """Step of the embedding's codes: 4 bits, near the least squared error if normal; 8 bits, its range."""
     if bits == 4:
         return 0.44 * weight_scale(weight)
     return weight.detach().abs().amax().clamp_min(_EPS) / 127
@@ -79,7 +79,7 @@ def embedding_codes(weight: Tensor, bits: int) -> Tensor:
 
 
 class BitLinear(nn.Linear):
-    """A linear map whose weights are binary or ternary times one scale. Its input is quantized by the norm before it."""
+    """A linear map of binary or ternary weights times one scale; the norm before it quantizes its input."""
 
     def __init__(self, in_features: int, out_features: int, shape: Shape) -> None:
         super().__init__(in_features, out_features, bias=False)
@@ -137,7 +137,7 @@ class Attention(nn.Module):
         self.attn_sub_norm = RMSNorm(width, shape)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
-        """[batch, length, hidden] → the same shape. mask: [length, length], True where attention is allowed."""
+        """[batch, length, hidden] → the same shape. mask [length, length]: True where attention may look."""
         shape = self._shape
         batch, length, _ = x.shape
 
@@ -229,6 +229,9 @@ class BitNetLM(nn.Module):
         self.model = Decoder(shape)
 
     def forward(self, tokens: Tensor, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
-        """tokens [batch, length] → (hidden states [batch, length, hidden], table [vocab, hidden]); logits = hidden · tableᵀ."""
+        """tokens [batch, length] → (hidden states [batch, length, hidden], table [vocab, hidden]).
+
+        Logits are hidden · tableᵀ.
+        """
         table = self.model.embedding()
         return self.model(tokens, table, dropout), table

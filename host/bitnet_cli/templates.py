@@ -28,7 +28,8 @@ from .phrases import Phrase, read_phrases
 _OPTIONAL_PROBABILITY = 0.5
 _SYLLABLES = (
     "ba be bi bo bra che da de do dri fa fe flo ga go gra hi ho ja ka ke kli ko la le li lo ma me mi mo na "
-    "ne ni no pa pe pi po qua ra re ri ro sa se shi so sta ta te ti to tri tu va ve vi wa we xi ya yo za ze zo"
+    "ne ni no pa pe pi po qua ra re ri ro sa se shi so sta ta te ti to tri tu va ve vi wa we xi ya yo za "
+    "ze zo"
 ).split()
 _CODAS = ("", "", "", "n", "r", "s", "l", "t", "nd", "ck", "th", "ng", "m", "x")
 
@@ -153,7 +154,7 @@ class PhraseBook:
         return values
 
     def _references(self, node: Expression, data: IntentData) -> Iterator[ListReference]:
-        """All lists a template refers to, also through rules; raises _UndefinedError if one is not defined."""
+        """All lists a template refers to, also by its rules; raises _UndefinedError if one is not defined."""
         if isinstance(node, ListReference):
             if not node.is_inline_range:
                 self._list(node, data)
@@ -186,7 +187,7 @@ class PhraseBook:
 
 
 def load(paths: Iterable[Path]) -> PhraseBook:
-    """Read phrase files and folders of them: .yaml templates (and Home Assistant fixtures), .jsonl and .csv phrases.
+    """Read phrase files and folders: .yaml templates (and Home Assistant fixtures), .jsonl and .csv phrases.
 
     Raises BitnetError if a file cannot be understood or there is no phrase in any of them.
     """
@@ -253,7 +254,7 @@ def _merge_yaml(path: Path, merged: dict[str, Any], book: PhraseBook) -> None:
 
 
 def _fixture_lists(document: dict[str, Any]) -> dict[str, Any]:
-    """Lists of the areas, floors and entities of a home, from a file in the form of Home Assistant's test fixtures."""
+    """The areas, floors and entities of a home, from a file in the form of Home Assistant's fixtures."""
     lists: dict[str, Any] = {}
     for key, name in (("areas", "area"), ("floors", "floor")):
         if key in document:
@@ -273,7 +274,7 @@ def _entity(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_verbatim(value: TextSlotValue, text: str) -> bool:
-    """Whether a list value means what it says; "lowest" that stands for 1 cannot be copied from the phrase."""
+    """Whether a value means what it says; "lowest" that stands for 1 cannot be copied from the phrase."""
     out = str(value.value_out).lower()
     return out == text.lower() or any(mark in out for mark in "([<{|")
 
@@ -305,7 +306,7 @@ def _draw_number(values: RangeSlotList, rng: random.Random) -> str:
 
 def _is_empty(node: Expression) -> bool:
     if isinstance(node, TextChunk):
-        return node.is_empty
+        return bool(node.is_empty)
     return isinstance(node, Group) and all(_is_empty(item) for item in node.items)
 
 

@@ -25,7 +25,7 @@ from .tokenizer import encode, train_tokenizer
 # Called as report(stage, done, total, note).
 Report = Callable[[str, int, int, str], None]
 
-_TEACHER_TEXTS = 20_000
+_TEACHER_TEXTS = 10_000
 _WARM_UP = 100
 _EMBEDDING_STD = 0.05
 
@@ -177,7 +177,8 @@ def _examples(
 ) -> list[Example]:
     examples = []
     for i, phrase in enumerate(phrases):
-        example = make_example(phrase, labels, tokenizer, system, lesson and lesson.probabilities[i])
+        teacher = lesson.probabilities[i] if lesson else None
+        example = make_example(phrase, labels, tokenizer, system, teacher)
         if example is not None:
             examples.append(example)
     if len(examples) < 0.9 * len(phrases):
@@ -196,7 +197,7 @@ def token_texts(tokenizer: Tokenizer) -> list[str]:
     """Each token as a person would read it: "kitchen", "set temperature"."""
     texts = []
     for token in range(tokenizer.get_vocab_size()):
-        name = tokenizer.id_to_token(token)
+        name = tokenizer.id_to_token(token) or ""
         match = re.fullmatch(r"<\|?(?:\w+:)?(.+?)\|?>", name)
         texts.append(match[1].replace("_", " ") if match else name.replace("Ġ", "") or " ")
     return texts
@@ -232,7 +233,7 @@ def _fit(model: BitNetLM, examples: list[Example], labels: Labels, recipe: Recip
 
 
 def _loss(model: BitNetLM, batch: Batch, labels: Labels, recipe: Recipe) -> torch.Tensor:
-    """Intent (labels and teacher), slots among what the grammar allows, and a little plain language modelling."""
+    """Intent (labels, teacher), slots among what the grammar allows, a little plain language modelling."""
     hidden, table = model(batch.tokens, recipe.dropout)
     rows = torch.arange(len(batch.tokens))
     logits = (
@@ -240,7 +241,7 @@ def _loss(model: BitNetLM, batch: Batch, labels: Labels, recipe: Recipe) -> torc
         @ table[labels.first_intent : labels.first_intent + len(labels.intents)].T
     )
     known = batch.intents >= 0
-    loss = hidden.new_zeros(())
+    loss: torch.Tensor = hidden.new_zeros(())
     share = recipe.distillation if batch.teacher is not None else 0.0
     if known.any():
         loss = (1 - share) * F.cross_entropy(logits[known], batch.intents[known], reduction="sum") / len(rows)
@@ -262,7 +263,7 @@ def _language_loss(hidden: torch.Tensor, table: torch.Tensor, batch: Batch) -> t
 
 
 def hold_out(book: PhraseBook, sources: Sequence[Path], test: Path | None, seed: int) -> list[Phrase]:
-    """Phrases to test with: `test`, or test.jsonl in a source folder, or one in ten of the book (taken out of it)."""
+    """Phrases to test with: `test`, or test.jsonl of a source folder, or one in ten taken out of the book."""
     if test is None:
         test = next((f for f in (source / "test.jsonl" for source in sources) if f.is_file()), None)
     if test is not None:

@@ -35,7 +35,6 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.errors:
         for phrase, answer in result.errors:
-            print(
-                f"{phrase.text!r}: {answer.intent} {answer.slots} {answer.confidence}‰, not {phrase.intent} {phrase.slots}"
-            )
+            answered = f"{answer.intent} {answer.slots} {answer.confidence}‰"
+            print(f"{phrase.text!r}: {answered}, not {phrase.intent} {phrase.slots}")
     print(result.as_text())

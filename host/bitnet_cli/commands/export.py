@@ -29,15 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Export, write, print sizes and agreement."""
-    from .. import extras  # noqa: PLC0415
+    from .. import extras
 
     extras.require("train")
-    from ..checkpoint import load  # noqa: PLC0415
-    from ..export import WANTED_AGREEMENT, export, measure_agreement, requantize  # noqa: PLC0415
-    from ..files import write_atomically  # noqa: PLC0415
-    from ..modelfile import part_sizes  # noqa: PLC0415
-    from ..phrases import read_phrases  # noqa: PLC0415
-    from ..qat import BINARY, TERNARY  # noqa: PLC0415
+    from ..checkpoint import load
+    from ..export import WANTED_AGREEMENT, export, measure_agreement, requantize
+    from ..files import write_atomically
+    from ..modelfile import part_sizes
+    from ..phrases import read_phrases
+    from ..qat import BINARY, TERNARY
 
     phrases = read_phrases(args.test) if args.test else []
     checkpoint = load(args.model)
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     if phrases and agreement.share < WANTED_AGREEMENT:
         print(
             f"bitnet-cli export: warning: integers and floats agree on {agreement.share:.2%} of the choices, "
-            f"less than {WANTED_AGREEMENT:.1%}: train with the same weights and activation bits as you export",
+            f"less than {WANTED_AGREEMENT:.1%}: train with the weights and activation bits that you export",
             file=sys.stderr,
         )
 
@@ -68,6 +68,7 @@ def _as_text(report: dict[str, Any]) -> str:
             f"integers choose as floats do: {agreement['share']:.2%} of {agreement['choices']} choices"
         )
         lines.append(
-            f"in integers: intent accuracy {integers['accuracy']:.1%}, intent and slots {integers['exact_match']:.1%}"
+            f"in integers: intent accuracy {integers['accuracy']:.1%}, "
+            f"intent and slots {integers['exact_match']:.1%}"
         )
     return "\n".join(lines)

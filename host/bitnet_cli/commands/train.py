@@ -41,15 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, save, and print how good the model is."""
     # Imported here: PyTorch is large, and an extra that the other commands do not need.
-    from .. import extras  # noqa: PLC0415
+    from .. import extras
 
     extras.require("train")
-    from .. import checkpoint as checkpoints  # noqa: PLC0415
-    from ..progress import Progress  # noqa: PLC0415
-    from ..qat import BINARY, TERNARY  # noqa: PLC0415
-    from ..report import draw_confusions, evaluate  # noqa: PLC0415
-    from ..templates import load  # noqa: PLC0415
-    from ..train import Recipe, hold_out, train  # noqa: PLC0415
+    from .. import checkpoint as checkpoints
+    from ..progress import Progress
+    from ..qat import BINARY, TERNARY
+    from ..report import draw_confusions, evaluate
+    from ..templates import load
+    from ..train import Recipe, hold_out, train
 
     recipe = Recipe(
         name=args.name or args.output.name,
