@@ -157,7 +157,7 @@ def vary(phrase: Phrase, open_slots: set[str], rng: random.Random) -> Phrase:
         free = [m.start() for m in re.finditer(r"\w", text) if not _in_spans(m.start(), spans)]
         if free and len(text) > 12:
             text, spans = _delete(text, spans, rng.choice(free))
-    if rng.random() < 0.2:
+    if rng.random() < 0.2 and text[-1:].isalnum():
         text += rng.choice(("?", ".", "!", "?"))
     return Phrase(text, phrase.intent, spans)
 

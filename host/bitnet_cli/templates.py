@@ -275,8 +275,7 @@ def _entity(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _is_verbatim(value: TextSlotValue, text: str) -> bool:
     """Whether a value means what it says; "lowest" that stands for 1 cannot be copied from the phrase."""
-    out = str(value.value_out).lower()
-    return out == text.lower() or any(mark in out for mark in "([<{|")
+    return value.value_out is None or str(value.value_out).lower() == text.lower()
 
 
 def _fits(value: TextSlotValue, data: IntentData) -> bool:
