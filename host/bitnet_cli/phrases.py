@@ -4,6 +4,7 @@ Every phrase knows where its slot values stand in its text, so that the model ca
 """
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from .errors import BitnetError
 
 NUMBER, TEXT = "number", "text"  # the kinds of slots
 
-_NUMBER = re.compile(r"\d+([.,:]\d+)*")
+_NUMBER = re.compile(r"-?\d+([.,:]\d+)*")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Phrase:
 def read_phrases(path: Path) -> list[Phrase]:
     """Phrases of a .jsonl or .csv file: `text`, `intent` and perhaps `slots` (name → value in the text)."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BitnetError(f"{path}: cannot be read as UTF-8 text: {error}") from error
     rows = _csv_rows(text, path) if path.suffix == ".csv" else _jsonl_rows(text, path)
@@ -46,12 +47,12 @@ def read_phrases(path: Path) -> list[Phrase]:
 
 
 def is_number(text: str) -> bool:
-    """Whether a slot value is digits, perhaps with a decimal point."""
+    """Whether a slot value is digits, perhaps with a minus sign before them and a decimal point."""
     return bool(_NUMBER.fullmatch(text))
 
 
 def _jsonl_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 row = json.loads(line)
@@ -63,15 +64,17 @@ def _jsonl_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(text.splitlines())
+    reader = csv.DictReader(io.StringIO(text))
     if not {"text", "intent"} <= set(reader.fieldnames or ()):
         raise BitnetError(f"{path}: the first line must name the columns: text,intent (and slots, as JSON)")
-    for row in reader:
-        slots = (row.get("slots") or "").strip()
-        try:
+    try:
+        for row in reader:
+            slots = (row.get("slots") or "").strip()
             yield reader.line_num, {**row, "slots": json.loads(slots) if slots else {}}
-        except json.JSONDecodeError as error:
-            raise BitnetError(f"{path}:{reader.line_num}: `slots` is not JSON: {error.msg}") from error
+    except json.JSONDecodeError as error:
+        raise BitnetError(f"{path}:{reader.line_num}: `slots` is not JSON: {error.msg}") from error
+    except csv.Error as error:
+        raise BitnetError(f"{path}:{reader.line_num}: not CSV: {error}") from error
 
 
 def _phrase(row: dict[str, Any], path: Path, number: int) -> Phrase:
@@ -85,7 +88,7 @@ def _phrase(row: dict[str, Any], path: Path, number: int) -> Phrase:
         match = re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", text, re.IGNORECASE) or re.search(
             re.escape(str(value)), text, re.IGNORECASE
         )
-        if not match:
+        if not match or match.start() == match.end():
             raise BitnetError(f"{path}:{number}: slot {name}: {value!r} does not stand in the text")
         spans[name] = match.span()
     return Phrase(text, intent, spans)
