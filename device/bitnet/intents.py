@@ -119,7 +119,7 @@ class ReplyReader:
                     continue
                 if begin < 0 and marks[last] & WORD_END and (not number or tokenizer.ends_number(last)):
                     begin = k
-                if last + 1 < count and not (number and tokenizer.begins_with_space(last + 1)):
+                if last + 1 < count and (not number or tokenizer.continues_number(last + 1)):
                     self._allow(tokens[last + 1])
             length += 1
             if begin >= 0:

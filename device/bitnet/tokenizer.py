@@ -157,6 +157,12 @@ class Tokenizer:
         """Whether the k-th token of the last text encoded begins with a space."""
         return self._text[self.starts[k]] == _SPACE
 
+    def continues_number(self, k: int) -> bool:
+        """Whether it has no space at its beginning, and a digit at its end or right behind it."""
+        if self.begins_with_space(k):
+            return False
+        return self.ends_number(k) or 48 <= self._text[self.starts[k + 1]] <= 57
+
     def ends_number(self, k: int) -> bool:
         """Whether its last character is a digit."""
         return 48 <= self._text[self.starts[k + 1] - 1] <= 57
