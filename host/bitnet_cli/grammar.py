@@ -188,9 +188,15 @@ class Reply:
         before = self._starts[self._kind] if self._places is None else [p + 1 for p in self._places]
         self._places = [p for p in before if p < len(tokens) and tokens[p].id == token]
         after = (tokens[p + 1] for p in self._places if p + 1 < len(tokens))
-        self._next = {t.id for t in after if not (self._kind == "number" and t.text.startswith(b" "))}
+        self._next = {t.id for t in after if self._may_continue(t)}
         if any(tokens[p].ends_word and self._may_end(tokens[p]) for p in self._places):
             self._next |= self._slots_and_end()
+
+    def _may_continue(self, token: Token) -> bool:
+        if self._kind != "number":
+            return True
+        following = self._phrase.normal[token.at + len(token.text) :][:1]
+        return not token.text.startswith(b" ") and (token.text[-1:].isdigit() or following.isdigit())
 
     def _may_end(self, token: Token) -> bool:
         return self._kind != "number" or token.text[-1:].isdigit()

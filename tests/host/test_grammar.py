@@ -78,6 +78,7 @@ def test_reply_copies_values_in_their_order(tokenizer: Tokenizer, labels: Labels
         ("set it to 21.5 degrees", "set_temperature", {"value": "1.5 degrees"}),  # goes on behind a space
         ("set it to 21.5 degrees", "set_temperature", {"value": "degrees"}),  # no digit
         ("set it to -", "set_temperature", {"value": "-"}),
+        ("set it to 21.", "set_temperature", {"value": "21."}),
         ("the kitchen", "read_temperature", {"room": "kitch"}),  # not a whole word
         ("the kitchen", "read_temperature", {"room": "itchen"}),
         ("the kitchen", "read_temperature", {"room": " kitchen"}),
