@@ -13,6 +13,9 @@ _HEADER_SIZE = const(20)
 _NUMBER = const(1)
 _NO_INTENT = const(0xFFFF)
 
+# The grammar has no dead ends; should it get one, this ends the request. Made here: there the heap is locked.
+_DEAD_END = ModelError("the grammar allows nothing after this")
+
 
 class Labels:
     """The labels section: which tokens are intents and slots, and which slots an intent may carry."""
@@ -168,6 +171,8 @@ class ReplyReader:
 
         A single allowed token needs no model, unless its probability is wanted (always).
         """
+        if self._allowed_count == 0:
+            raise _DEAD_END
         if self._allowed_count == 1 and not always:
             token = self._allowed[0]
         else:

@@ -1,5 +1,6 @@
 """The simulated board: MicroPython's unix port with the memory of an RP2040 and the model in mapped flash."""
 
+import contextlib
 import json
 import os
 import select
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ PHRASE_MAX = 255  # bytes
 
 _ARCHITECTURE = "x64_6.3"
 _BOOT_TIMEOUT = 20.0
+_CHUNK_TIMEOUT = 120.0
 _CHUNK = 32  # phrases on their way at once: few enough that neither pipe fills
 
 
@@ -155,13 +158,19 @@ def _answers(process: subprocess.Popen[bytes], phrases: Sequence[str], errors: I
     answers = []
     for start in range(0, len(phrases), _CHUNK):
         chunk = phrases[start : start + _CHUNK]
-        to_board.write("".join(json.dumps(phrase, ensure_ascii=False) + "\n" for phrase in chunk).encode())
-        to_board.flush()
-        for phrase in chunk:
-            fields = read()
-            if not isinstance(fields, list):
-                raise BitnetError(f"the simulated board cannot answer {phrase!r}: {fields}")
-            answers.append(Answer(*fields))
+        lines = "".join(json.dumps(phrase, ensure_ascii=False) + "\n" for phrase in chunk).encode()
+        with contextlib.suppress(BrokenPipeError):  # read() says why
+            os.write(to_board.fileno(), lines)
+        watchdog = threading.Timer(_CHUNK_TIMEOUT, process.kill)
+        watchdog.start()
+        try:
+            for phrase in chunk:
+                fields = read()
+                if not isinstance(fields, list):
+                    raise BitnetError(f"the simulated board cannot answer {phrase!r}: {fields}")
+                answers.append(Answer(*fields))
+        finally:
+            watchdog.cancel()
     return answers
 
 
