@@ -21,10 +21,13 @@ from hassil.expression import (
     TextChunk,
 )
 from hassil.intents import IntentData, RangeSlotList, SlotList, TextSlotList, TextSlotValue, WildcardSlotList
+from hassil.parser import ParseError
 
 from .errors import BitnetError
-from .phrases import Phrase, read_phrases
+from .phrases import NUMBER, TEXT, Phrase, read_phrases
 
+# What hassil raises where it cannot take its input.
+_NOT_HASSIL = (HassilError, ParseError, AssertionError, AttributeError, KeyError, TypeError, ValueError)
 _OPTIONAL_PROBABILITY = 0.5
 _SYLLABLES = (
     "ba be bi bo bra che da de do dri fa fe flo ga go gra hi ho ja ka ke kli ko la le li lo ma me mi mo na "
@@ -43,13 +46,14 @@ class _Template:
 
 
 class _UndefinedError(Exception):
-    """A template refers to a rule or list that no file defines."""
+    """A template refers to a rule or list that no file defines, or to a list without values."""
 
 
 class PhraseBook:
     """All phrases of a training set: templates to draw from, and phrases given as they are."""
 
-    def __init__(self) -> None:
+    def __init__(self, without_slots: Iterable[str] = ()) -> None:
+        self._without_slots = frozenset(without_slots)
         self.fixed: list[Phrase] = []
         self.templates: dict[str, list[_Template]] = {}
         self.declared: dict[str, list[str]] = {}
@@ -78,7 +82,12 @@ class PhraseBook:
                 match = re.search(rf"\b{re.escape(str(value))}\b", text)
                 if match:
                     spans[slot] = match.span()
-        return Phrase(text, intent, spans)
+        return self.trim(Phrase(text, intent, spans))
+
+    def trim(self, phrase: Phrase) -> Phrase:
+        """The phrase without the slots that are to be left out."""
+        spans = {slot: span for slot, span in phrase.spans.items() if slot not in self._without_slots}
+        return Phrase(phrase.text, phrase.intent, spans)
 
     def add_templates(self, documents: dict[str, Any]) -> None:
         """Parse one merged Home Assistant dictionary of intents, lists and expansion rules."""
@@ -91,7 +100,7 @@ class PhraseBook:
                     try:
                         references = list(self._references(sentence.expression, data))
                     except _UndefinedError as error:
-                        self.warnings.append(f"left out: {name}: {sentence.text!r}: {error} is not defined")
+                        self.warnings.append(f"left out: {name}: {sentence.text!r}: {error}")
                         continue
                     self._captured.update(reference.slot_name for reference in references)
                     self.templates.setdefault(name, []).append(_Template(sentence, data))
@@ -144,20 +153,24 @@ class PhraseBook:
     def _rule(self, node: RuleReference, data: IntentData) -> Sentence:
         rule = data.expansion_rules.get(node.rule_name) or self._rules.get(node.rule_name)
         if rule is None:
-            raise _UndefinedError(f"rule <{node.rule_name}>")
+            raise _UndefinedError(f"rule <{node.rule_name}> is not defined")
         return rule
 
     def _list(self, node: ListReference, data: IntentData) -> SlotList:
         values = data.slot_lists.get(node.list_name) or self._lists.get(node.list_name)
         if values is None:
-            raise _UndefinedError(f"list {{{node.list_name}}}")
+            raise _UndefinedError(f"list {{{node.list_name}}} is not defined")
+        if isinstance(values, TextSlotList) and not values.values:
+            raise _UndefinedError(f"list {{{node.list_name}}} has no values")
         return values
 
     def _references(self, node: Expression, data: IntentData) -> Iterator[ListReference]:
         """All lists a template refers to, also by its rules; raises _UndefinedError if one is not defined."""
         if isinstance(node, ListReference):
-            if not node.is_inline_range:
-                self._list(node, data)
+            values = None if node.is_inline_range else self._list(node, data)
+            if isinstance(values, TextSlotList):
+                for value in values.values:
+                    list(self._references(value.text_in, data))
             yield node
         elif isinstance(node, Group):
             for item in node.items:
@@ -169,7 +182,8 @@ class PhraseBook:
         """Free text: words of other phrases and made-up words, which teach copying instead of recall."""
         words: list[str] = []
         for _ in range(rng.choice((1, 1, 2, 2, 3, 4, 5))):
-            words.append(made_up_word(rng) if rng.random() < 0.5 else rng.choice(self._words()))
+            new = rng.random() < 0.5 or not self._words()
+            words.append(made_up_word(rng) if new else rng.choice(self._words()))
         return " ".join(words)
 
     def _words(self) -> list[str]:
@@ -186,22 +200,25 @@ class PhraseBook:
         return self._word_cache
 
 
-def load(paths: Iterable[Path]) -> PhraseBook:
+def load(paths: Iterable[Path], without_slots: Iterable[str] = ()) -> PhraseBook:
     """Read phrase files and folders: .yaml templates (and Home Assistant fixtures), .jsonl and .csv phrases.
 
-    Raises BitnetError if a file cannot be understood or there is no phrase in any of them.
+    Slots in `without_slots` are left out: what the intent implies need not be copied from the phrase. Raises
+    BitnetError if a file cannot be understood or there is no phrase in any of them.
     """
-    book = PhraseBook()
+    book = PhraseBook(without_slots)
     merged: dict[str, Any] = {"language": "en", "intents": {}, "lists": {}, "expansion_rules": {}}
     for path in _files(paths):
         if path.suffix == ".yaml":
             _merge_yaml(path, merged, book)
         else:
-            book.fixed.extend(read_phrases(path))
+            book.fixed.extend(map(book.trim, read_phrases(path)))
     try:
         book.add_templates(merged)
-    except (HassilError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise BitnetError(f"the templates are not in hassil's syntax: {error}") from error
+    except RecursionError:
+        raise BitnetError("the templates cannot be expanded: an expansion rule refers to itself") from None
+    except _NOT_HASSIL as error:
+        raise BitnetError(f"the templates are not in hassil's syntax: {_one_line(error)}") from error
     if not book.intents:
         raise BitnetError("no phrases found: give at least one .yaml, .jsonl or .csv file that has some")
     return book
@@ -230,37 +247,62 @@ def _merge_yaml(path: Path, merged: dict[str, Any], book: PhraseBook) -> None:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BitnetError(f"{path}: not readable as YAML: {str(error).splitlines()[0]}") from error
+        raise BitnetError(f"{path}: not readable as YAML: {_one_line(error)}") from error
     if not isinstance(document, dict) or not document:
         raise BitnetError(
             f"{path}: has no phrases; a template file has `intents:`, `lists:` or `expansion_rules:`"
         )
-    merged["lists"].update(document.get("lists") or {})
-    merged["lists"].update(_fixture_lists(document))
-    merged["expansion_rules"].update(document.get("expansion_rules") or {})
-    for name, slot in (document.get("slots") or {}).items():
+    merged["lists"].update(_section(document, "lists", path))
+    merged["lists"].update(_fixture_lists(document, path))
+    merged["expansion_rules"].update(_section(document, "expansion_rules", path))
+    for name, slot in _section(document, "slots", path).items():
+        if not isinstance(slot, dict) or slot.get("kind") not in (NUMBER, TEXT):
+            raise BitnetError(f"{path}: slot {name} needs a `kind`, which is number or text")
         book.declared_kinds[name] = slot["kind"]
         if slot.get("open"):
             book.open_slots.add(name)
-    intents = dict(document.get("intents") or {})
+    intents = _section(document, "intents", path)
     if "data" in document:
         # Home Assistant's newer layout: one folder per intent.
         intents[path.parent.name] = {"data": document["data"]}
     for name, intent in intents.items():
-        if "data" in intent:
-            merged["intents"].setdefault(name, {"data": []})["data"].extend(intent["data"])
+        if isinstance(intent, dict) and "data" in intent:
+            merged["intents"].setdefault(name, {"data": []})["data"].extend(
+                _blocks(intent["data"], name, path)
+            )
+        elif isinstance(intent, dict) and isinstance(intent.get("slots", []), list):
+            book.declared[name] = intent.get("slots", [])
         else:
-            book.declared[name] = list(intent.get("slots", []))
+            raise BitnetError(f"{path}: intent {name} needs `data` with sentences, or a list of its `slots`")
 
 
-def _fixture_lists(document: dict[str, Any]) -> dict[str, Any]:
+def _section(document: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
+    section = document.get(key) or {}
+    if not isinstance(section, dict):
+        raise BitnetError(f"{path}: `{key}:` must be a mapping of names")
+    return dict(section)
+
+
+def _blocks(blocks: Any, intent: str, path: Path) -> list[dict[str, Any]]:
+    """The entries of an intent's `data`."""
+    if isinstance(blocks, list):
+        sentences = [block.get("sentences") if isinstance(block, dict) else None for block in blocks]
+        if all(isinstance(some, list) and all(isinstance(one, str) for one in some) for some in sentences):
+            return blocks
+    raise BitnetError(f"{path}: intent {intent}: `data` must be a list of entries that have `sentences`")
+
+
+def _fixture_lists(document: dict[str, Any], path: Path) -> dict[str, Any]:
     """The areas, floors and entities of a home, from a file in the form of Home Assistant's fixtures."""
     lists: dict[str, Any] = {}
-    for key, name in (("areas", "area"), ("floors", "floor")):
-        if key in document:
-            lists[name] = {"values": [str(entry["name"]).lower() for entry in document[key]]}
-    if "entities" in document:
-        lists["name"] = {"values": [_entity(entry) for entry in document["entities"]]}
+    try:
+        for key, name in (("areas", "area"), ("floors", "floor")):
+            if key in document:
+                lists[name] = {"values": [str(entry["name"]).lower() for entry in document[key]]}
+        if "entities" in document:
+            lists["name"] = {"values": [_entity(entry) for entry in document["entities"]]}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise BitnetError(f"{path}: areas and floors need a `name` each, entities also an `id`") from error
     return lists
 
 
@@ -271,6 +313,10 @@ def _entity(entry: dict[str, Any]) -> dict[str, Any]:
         context["device_class"] = device_class
     name = str(entry["name"]).lower()
     return {"in": name, "out": name, "context": context}
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _is_verbatim(value: TextSlotValue, text: str) -> bool:
