@@ -50,7 +50,7 @@ class Recipe:
     threshold: int = 400
     steps: int = 6000
     batch_size: int = 64
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
     drawn_phrases: int = 60_000
     variations: int = 40_000
     distillation: float = 0.9
