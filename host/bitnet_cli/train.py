@@ -51,20 +51,34 @@ class Recipe:
     steps: int = 6000
     batch_size: int = 64
     learning_rate: float = 4e-3
-    drawn_phrases: int = 60_000
-    variations: int = 40_000
+    drawn_phrases: int = 40_000
+    variations: int = 30_000
     distillation: float = 0.9
     language_weight: float = 0.1
     dropout: float = 0.0
     token_dropout: float = 0.03
-    bpe_dropout: float = 0.05
     quantized: bool = True
     unknown: str = "unknown"
 
 
+@dataclass(frozen=True)
+class Course:
+    """What a model is trained on: everything that comes before the first step, and does not depend on its size."""
+
+    examples: list[Example]
+    tokenizer: Tokenizer
+    labels: Labels
+    token_vectors: np.ndarray | None
+    """The teacher's embeddings [vocab, hidden] of the tokens' texts, of unit standard deviation."""
+
+
 def train(book: PhraseBook, recipe: Recipe, report: Report) -> Checkpoint:
     """Train a model; the same book and recipe give the same checkpoint on the same machine and torch."""
-    torch.manual_seed(recipe.seed)
+    return fit(prepare(book, recipe, report), recipe, report)
+
+
+def prepare(book: PhraseBook, recipe: Recipe, report: Report) -> Course:
+    """Draw phrases, train the tokenizer, let the teacher judge."""
     rng = random.Random(recipe.seed)
     drawn = draw(book, recipe.drawn_phrases, recipe.unknown, rng)
     phrases = book.fixed + [vary(phrase, book.open_slots, rng) for phrase in drawn]
@@ -74,15 +88,17 @@ def train(book: PhraseBook, recipe: Recipe, report: Report) -> Checkpoint:
         tokenizer_texts, recipe.vocab_budget, specials(labels.intents, list(labels.slots))
     )
     labels = labels.resolve(tokenizer)
-    system = encode(tokenizer, recipe.system).ids
     lesson = _distill(phrases, labels, tokenizer, recipe, rng, report) if recipe.distillation else None
-
-    tokenizer.model.dropout = recipe.bpe_dropout or None
+    system = encode(tokenizer, recipe.system).ids
     examples = _examples(phrases, lesson, labels, tokenizer, system)
-    tokenizer.model.dropout = None
+    return Course(examples, tokenizer, labels, lesson.token_vectors if lesson else None)
 
+
+def fit(course: Course, recipe: Recipe, report: Report) -> Checkpoint:
+    """Train a model from its first weights to the checkpoint."""
+    torch.manual_seed(recipe.seed)
     shape = Shape(
-        vocab_size=tokenizer.get_vocab_size(),
+        vocab_size=course.tokenizer.get_vocab_size(),
         hidden_size=recipe.hidden_size,
         intermediate_size=recipe.intermediate_size,
         num_layers=recipe.num_layers,
@@ -95,11 +111,11 @@ def train(book: PhraseBook, recipe: Recipe, report: Report) -> Checkpoint:
         quantized=recipe.quantized,
     )
     model = BitNetLM(shape)
-    if lesson is not None:
-        model.model.embed_tokens.weight.data = _EMBEDDING_STD * torch.from_numpy(lesson.token_vectors)
-    _fit(model, examples, labels, recipe, report)
+    if course.token_vectors is not None:
+        model.model.embed_tokens.weight.data = _EMBEDDING_STD * torch.from_numpy(course.token_vectors)
+    _fit(model, course.examples, course.labels, recipe, report)
     model.eval()
-    return Checkpoint(model, tokenizer, labels, recipe.name, recipe.system)
+    return Checkpoint(model, course.tokenizer, course.labels, recipe.name, recipe.system)
 
 
 def make_labels(book: PhraseBook, phrases: Sequence[Phrase], recipe: Recipe) -> Labels:

@@ -19,7 +19,7 @@ from bitnet_cli.phrases import Phrase, read_phrases
 from bitnet_cli.progress import Progress
 from bitnet_cli.report import evaluate
 from bitnet_cli.templates import load
-from bitnet_cli.train import Recipe, float_twin, train
+from bitnet_cli.train import Recipe, fit, float_twin, prepare
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -56,26 +56,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with train.jsonl and test.jsonl")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--rivals", action="store_true", help="also train the float twin and the linear model")
     parser.add_argument("--checkpoints", type=Path, default=Path("build"))
     args = parser.parse_args()
-    train_set, test_set = args.data / "train.jsonl", read_phrases(args.data / "test.jsonl")
-    for seed in args.seeds:
-        with Progress() as progress:
-            checkpoint = train(load([train_set]), replace(RECIPE, seed=seed), progress)
-        save(checkpoint, args.checkpoints / f"hwu64-{seed}")
-        path = HERE / f"hwu64-{seed}.bitnet"
-        write_atomically(path, export(checkpoint))
-        print(f"ternary, seed {seed}: {path.stat().st_size:,} bytes, {measure(path, test_set).intent:.2%} in MicroPython", flush=True)
-    if args.rivals:
-        with Progress() as progress:
-            twin = train(load([train_set]), float_twin(RECIPE), progress)
-        bytes_ = 4 * sum(parameter.numel() for parameter in twin.model.parameters())
-        print(f"float twin, seed 0: {bytes_:,} bytes, {evaluate(twin, test_set).accuracy:.2%}")
-        size = (HERE / "hwu64-0.bitnet").stat().st_size
-        used, accuracy = linear_rival(load([train_set]).fixed, test_set, size)
-        print(f"TF-IDF and linear, int8: {used:,} bytes, {accuracy:.2%}")
-        (HERE / "rivals.json").write_text(json.dumps({"float_twin": evaluate(twin, test_set).accuracy, "linear": accuracy}) + "\n")
+    train_set, test_set = load([args.data / "train.jsonl"]), read_phrases(args.data / "test.jsonl")
+    with Progress() as progress:
+        course = prepare(train_set, RECIPE, progress)
+        for seed in args.seeds:
+            checkpoint = fit(course, replace(RECIPE, seed=seed), progress)
+            save(checkpoint, args.checkpoints / f"hwu64-{seed}")
+            path = HERE / f"hwu64-{seed}.bitnet"
+            write_atomically(path, export(checkpoint))
+            accuracy = measure(path, test_set).intent
+            print(f"ternary, seed {seed}: {path.stat().st_size:,} bytes, {accuracy:.2%} in MicroPython", flush=True)
+        twin = fit(course, float_twin(RECIPE), progress)
+    twin_accuracy = evaluate(twin, test_set).accuracy
+    twin_bytes = 4 * sum(parameter.numel() for parameter in twin.model.parameters())
+    print(f"float twin, seed 0: {twin_bytes:,} bytes, {twin_accuracy:.2%} in PyTorch")
+    size = (HERE / "hwu64-0.bitnet").stat().st_size
+    linear_bytes, linear_accuracy = linear_rival(train_set.fixed, test_set, size)
+    print(f"TF-IDF and linear, int8: {linear_bytes:,} bytes, {linear_accuracy:.2%}")
+    rivals = {"float_twin": twin_accuracy, "linear": linear_accuracy, "linear_bytes": linear_bytes}
+    (HERE / "rivals.json").write_text(json.dumps(rivals) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--test", type=Path, help="held-out phrases (default: test.jsonl in the folder, else one in ten)"
     )
+    parser.add_argument("--without-slots", default="", help="slots to leave out, as a,b,c: implied ones, not copied")
     parser.add_argument("--name", help="the model's name (default: that of the output folder)")
     parser.add_argument(
         "--system", default="", help="system text before every phrase (costs its tokens once per start)"
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         steps=args.steps,
         distillation=0.0 if args.no_teacher else Recipe.distillation,
     )
-    book = load(args.phrases)
+    book = load(args.phrases, filter(None, args.without_slots.split(",")))
     for warning in book.warnings:
         print(f"bitnet-cli train: {warning}", file=sys.stderr)
     held_out = hold_out(book, args.phrases, args.test, recipe.seed)
