@@ -47,10 +47,21 @@ def straight_through(x: Tensor, quantized: Tensor) -> Tensor:
 
 def quantize_activations(x: Tensor, levels_log2: int) -> Tensor:
     """Symmetric codes over the last axis, steps a power of two; the greatest has `levels_log2` + 1 bits."""
-    limit = 2.0 ** (levels_log2 + 1) - 1
+    step = activation_step(x, levels_log2)
+    return activation_codes(x, step, levels_log2) * step
+
+
+def activation_step(x: Tensor, levels_log2: int) -> Tensor:
+    """What one code is worth, [..., 1]."""
     peak = x.detach().abs().amax(-1, keepdim=True).clamp_min(_EPS)
-    step = torch.exp2(torch.floor(torch.log2(peak)) - levels_log2)
-    return straight_through(x, torch.clamp(torch.round(x / step), -limit, limit) * step)
+    return torch.exp2(torch.floor(torch.log2(peak)) - levels_log2)
+
+
+def activation_codes(x: Tensor, step: Tensor, levels_log2: int) -> Tensor:
+    """The codes of x, with the gradient of x / step."""
+    limit = 2.0 ** (levels_log2 + 1) - 1
+    scaled = x / step
+    return straight_through(scaled, torch.clamp(torch.round(scaled), -limit, limit))
 
 
 def weight_scale(weight: Tensor) -> Tensor:
@@ -105,8 +116,22 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., size] → the same shape, quantized."""
-        y = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + _EPS) * self.weight
-        return quantize_activations(y, self._levels_log2) if self._quantized else y
+        codes, unit = self.codes(x)
+        return codes * unit
+
+    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[..., size] → codes [..., size] and what one is worth [..., 1].
+
+        Steps are powers of two, so codes depend on the units they are taken in: as in native/SPEC.md, x
+        and γ over its peak. The division by the root mean square comes after.
+        """
+        root = torch.rsqrt(x.square().mean(-1, keepdim=True) + _EPS)
+        if not self._quantized:
+            return x * self.weight, root
+        peak = self.weight.detach().abs().amax()
+        y = x * (self.weight / peak)
+        step = activation_step(y, self._levels_log2)
+        return activation_codes(y, step, self._levels_log2), step * root * peak
 
 
 def rope_tables(length: int, shape: Shape) -> tuple[Tensor, Tensor]:
@@ -147,12 +172,14 @@ class Attention(nn.Module):
         q = rotate(heads(self.q_proj(x), shape.num_heads), cos, sin)
         k = rotate(heads(self.k_proj(x), shape.num_kv_heads), cos, sin)
         v = heads(self.v_proj(x), shape.num_kv_heads)
+        # As in the file, what takes scores to powers of two is part of q and so of the units of its codes.
+        q = q * (math.log2(math.e) / math.sqrt(shape.head_dim))
         if shape.quantized:
             q = quantize_activations(q, _Q_LEVELS_LOG2)
             k, v = (quantize_activations(y, _KV_LEVELS_LOG2) for y in (k, v))
         groups = shape.num_heads // shape.num_kv_heads
         k, v = (y.repeat_interleave(groups, dim=1) for y in (k, v))
-        scores = (q @ k.transpose(-1, -2)) / math.sqrt(shape.head_dim)
+        scores = (q @ k.transpose(-1, -2)) * math.log(2)
         weights = scores.masked_fill(~mask, -torch.inf).softmax(-1)
         out = (weights @ v).transpose(1, 2).reshape(batch, length, -1)
         return self.o_proj(self.attn_sub_norm(out))
@@ -168,9 +195,11 @@ class MLP(nn.Module):
         self.down_proj = BitLinear(shape.intermediate_size, shape.hidden_size, shape)
         self.ffn_sub_norm = RMSNorm(shape.intermediate_size, shape)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., hidden] → the same shape."""
-        return self.down_proj(self.ffn_sub_norm(F.relu(self.gate_proj(x)).square() * self.up_proj(x)))
+    def forward(self, codes: Tensor) -> Tensor:
+        """[..., hidden] → the same shape. The input is codes: its unit would go with the second norm."""
+        gate = self.gate_proj(codes) / weight_scale(self.gate_proj.weight)
+        up = self.up_proj(codes) / weight_scale(self.up_proj.weight)
+        return self.down_proj(self.ffn_sub_norm(F.relu(gate).square() * up))
 
 
 class Layer(nn.Module):
@@ -186,7 +215,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
         """[batch, length, hidden] → the same shape."""
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        return x + self.mlp(self.post_attention_layernorm.codes(x)[0])
 
 
 class Decoder(nn.Module):

@@ -91,8 +91,8 @@ class Evaluation:
 def evaluate(checkpoint: Checkpoint, phrases: Sequence[Phrase], scorer: Scorer | None = None) -> Evaluation:
     """Score held-out phrases (in the model's own arithmetic in PyTorch, unless another scorer is given).
 
-    A greedy reply is right exactly if each of its steps is right after the right beginning; the right reply
-    is fed, and every step compared.
+    A greedy reply is right if each of its steps is right after the right beginning, so the right reply is fed
+    and every step compared. (The right slots in another order than the phrase's count as wrong.)
     """
     labels = checkpoint.labels
     unknown_intents = {phrase.intent for phrase in phrases} - set(labels.intents)
