@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from tokenizers import Tokenizer
 
 from .errors import BitnetError
+from .files import write_atomically
 from .grammar import Labels
-from .qat import BINARY, TERNARY, BitNetLM, Shape
+from .modelfile import BINARY, TERNARY
+from .qat import BitNetLM, Shape
 from .tokenizer import load_tokenizer
 
 _WEIGHT_TYPES = {BINARY: "binary", TERNARY: "ternary"}
@@ -38,13 +41,12 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write the three files into `folder`, which is made if it does not exist."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(_to_config(checkpoint), indent=2) + "\n", encoding="utf-8")
-    save_file(
-        {k: v.contiguous() for k, v in checkpoint.model.state_dict().items()}, folder / "model.safetensors"
-    )
-    checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
+    """Write the three files into `folder`, which is made if it does not exist. Raises BitnetError."""
+    config = json.dumps(_to_config(checkpoint), indent=2) + "\n"
+    weights = {name: value.contiguous() for name, value in checkpoint.model.state_dict().items()}
+    write_atomically(folder / "config.json", config.encode())
+    write_atomically(folder / "model.safetensors", serialize(weights))
+    write_atomically(folder / "tokenizer.json", checkpoint.tokenizer.to_str(pretty=True).encode())
 
 
 def load(folder: Path) -> Checkpoint:
@@ -57,16 +59,26 @@ def load(folder: Path) -> Checkpoint:
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BitnetError(f"{folder / 'config.json'}: not JSON: {error}") from error
     shape, extra = _from_config(config, folder)
+    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    labels = _labels(extra, tokenizer, folder / "config.json")
+    if tokenizer.get_vocab_size() != shape.vocab_size:
+        size = tokenizer.get_vocab_size()
+        raise BitnetError(f"{folder}: the tokenizer has {size} tokens, vocab_size is {shape.vocab_size}")
+    model = _load_weights(shape, folder / "model.safetensors")
+    return Checkpoint(model, tokenizer, labels, extra["name"], extra["system"])
+
+
+def _load_weights(shape: Shape, path: Path) -> BitNetLM:
     model = BitNetLM(shape)
     try:
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-    except (SafetensorError, RuntimeError) as error:
-        raise BitnetError(
-            f"{folder / 'model.safetensors'}: does not fit config.json: {_first_line(error)}"
-        ) from error
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise BitnetError(f"{path}: does not fit config.json: {_one_line(error)}") from error
+    for name, weight in model.state_dict().items():
+        if not weight.isfinite().all() or not weight.any():
+            raise BitnetError(f"{path}: {name} has values that are not finite, or only zeros")
     model.eval()
-    tokenizer = load_tokenizer(folder / "tokenizer.json")
-    return Checkpoint(model, tokenizer, Labels(**extra["labels"]), extra["name"], extra["system"])
+    return model
 
 
 def _to_config(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -105,12 +117,15 @@ def _to_config(checkpoint: Checkpoint) -> dict[str, Any]:
 def _from_config(config: dict[str, Any], folder: Path) -> tuple[Shape, dict[str, Any]]:
     path = folder / "config.json"
     if not isinstance(config, dict) or config.get("model_type") != "bitnet":
-        raise BitnetError(f"{path}: model_type is not 'bitnet'; only BitNet checkpoints can be used")
+        found = config.get("model_type") if isinstance(config, dict) else None
+        raise BitnetError(f"{path}: model_type is {found!r}; only 'bitnet' checkpoints can be used")
     if config.get("hidden_act") != "relu2":
         raise BitnetError(f"{path}: hidden_act is {config.get('hidden_act')!r}; only 'relu2' is supported")
     extra = config.get("bitnet_cli")
     if not isinstance(extra, dict):
         raise BitnetError(f"{path}: has no section `bitnet_cli`; it was not written by `bitnet-cli train`")
+    if not isinstance(extra.get("name"), str) or not isinstance(extra.get("system"), str):
+        raise BitnetError(f"{path}: `name` and `system` in `bitnet_cli` must be texts")
     types = {name: key for key, name in _WEIGHT_TYPES.items()}
     try:
         shape = Shape(
@@ -126,10 +141,28 @@ def _from_config(config: dict[str, Any], folder: Path) -> tuple[Shape, dict[str,
             embedding_bits=int(extra["embedding_bits"]),
             rope_theta=float(config["rope_theta"]),
         )
+    except BitnetError as error:
+        raise BitnetError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
-        raise BitnetError(f"{path}: {_first_line(error)} is missing or not understood") from error
+        raise BitnetError(f"{path}: {_one_line(error)} is missing or not understood") from error
     return shape, extra
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _labels(extra: dict[str, Any], tokenizer: Tokenizer, path: Path) -> Labels:
+    """The labels of a config, which must be those of the tokenizer."""
+    try:
+        labels = Labels(**extra["labels"])
+        found = labels.resolve(tokenizer)
+    except BitnetError as error:
+        raise BitnetError(f"{path}: {error}") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise BitnetError(f"{path}: `labels` in `bitnet_cli` are missing or not understood") from error
+    if found != labels:
+        raise BitnetError(f"{path}: the token ids of `labels` do not match tokenizer.json")
+    return labels
+
+
+def _one_line(error: Exception) -> str:
+    # PyTorch's first line says only that something does not fit, its second what.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[1] if len(lines) > 1 and lines[0].endswith(":") else lines[0]

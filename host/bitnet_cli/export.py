@@ -11,7 +11,7 @@ import torch
 from .checkpoint import Checkpoint
 from .dataset import Example
 from .grammar import Labels, labels_section, specials
-from .modelfile import Config, Layer, Matrix, Scale, Weights, norm_factor, rope_steps, write
+from .modelfile import Layer, Matrix, Scale, Weights, norm_factor, rope_steps, write
 from .oracle import Oracle, choose
 from .phrases import Phrase
 from .qat import BitNetLM, RMSNorm, embedding_codes, embedding_scale, weight_codes, weight_scale
@@ -34,22 +34,9 @@ class Agreement:
 
 def export(checkpoint: Checkpoint) -> bytes:
     """The `.bitnet` file of a checkpoint (native/SPEC.md)."""
-    shape, labels = checkpoint.shape, checkpoint.labels
-    config = Config(
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        num_layers=shape.num_layers,
-        num_heads=shape.num_heads,
-        num_kv_heads=shape.num_kv_heads,
-        head_dim=shape.head_dim,
-        window=shape.window,
-        weight_type=shape.weight_type,
-        activation_bits=shape.activation_bits,
-        embedding_bits=shape.embedding_bits,
-    )
+    labels = checkpoint.labels
     return write(
-        config,
+        checkpoint.shape.config(),
         integer_weights(checkpoint.model),
         tokenizer_section(checkpoint.tokenizer, specials(labels.intents, list(labels.slots))),
         labels_section(labels),

@@ -1,5 +1,6 @@
 """Writing files so that a failure leaves the old one."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -17,5 +18,15 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise BitnetError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def require_folder(folder: Path) -> None:
+    """Raise BitnetError if no file could be written into `folder`, which need not exist yet."""
+    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise BitnetError(f"{folder}: cannot be written: {nearest} is not a folder")
+    if not os.access(nearest, os.W_OK):
+        raise BitnetError(f"{folder}: cannot be written: no permission in {nearest}")

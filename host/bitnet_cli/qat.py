@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-BINARY, TERNARY = 1, 2
+from .errors import BitnetError
+from .modelfile import BINARY, TERNARY, Config
+
 _KV_LEVELS_LOG2 = 2  # int4: codes -7..7, the greatest in 4..7
 _Q_LEVELS_LOG2 = 6
 _EPS = 1e-9
@@ -19,7 +21,7 @@ _EPS = 1e-9
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a model, in the field's usual names."""
+    """Sizes of a model, in the field's usual names; raises BitnetError where the file format has no room."""
 
     vocab_size: int
     hidden_size: int = 64
@@ -34,10 +36,33 @@ class Shape:
     rope_theta: float = 10000.0
     quantized: bool = True
 
+    def __post_init__(self) -> None:
+        if self.num_heads < 1 or self.hidden_size % self.num_heads:
+            raise BitnetError(f"num_heads ({self.num_heads}) must divide hidden_size ({self.hidden_size})")
+        if not 1 < self.rope_theta < math.inf:
+            raise BitnetError(f"rope_theta is {self.rope_theta}, it must be more than 1")
+        self.config()
+
     @property
     def head_dim(self) -> int:
         """Width of one head."""
         return self.hidden_size // self.num_heads
+
+    def config(self) -> Config:
+        """The shape as a file has it; raises BitnetError where the format has no room for it."""
+        return Config(
+            vocab_size=self.vocab_size,
+            hidden_size=self.hidden_size,
+            intermediate_size=self.intermediate_size,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_kv_heads,
+            head_dim=self.head_dim,
+            window=self.window,
+            weight_type=self.weight_type,
+            activation_bits=self.activation_bits,
+            embedding_bits=self.embedding_bits,
+        )
 
 
 def straight_through(x: Tensor, quantized: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from .checkpoint import Checkpoint
 from .dataset import Batch, Example, collate, draw, make_example, shuffled, vary
 from .errors import BitnetError
 from .grammar import Labels, specials
+from .modelfile import TERNARY
 from .phrases import NUMBER, TEXT, Phrase, is_number, read_phrases
-from .qat import TERNARY, BitNetLM, Shape
+from .qat import BitNetLM, Shape
 from .teacher import Teacher
 from .templates import PhraseBook
 from .tokenizer import encode, train_tokenizer
@@ -60,10 +61,31 @@ class Recipe:
     quantized: bool = True
     unknown: str = "unknown"
 
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise BitnetError(f"steps is {self.steps}, it must be at least 1")
+        self.shape(self.vocab_budget)
+
+    def shape(self, vocab_size: int) -> Shape:
+        """The model's sizes; raises BitnetError where the file format does not allow them."""
+        return Shape(
+            vocab_size=vocab_size,
+            hidden_size=self.hidden_size,
+            intermediate_size=self.intermediate_size,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_kv_heads,
+            window=self.window,
+            weight_type=self.weight_type,
+            activation_bits=self.activation_bits,
+            embedding_bits=self.embedding_bits,
+            quantized=self.quantized,
+        )
+
 
 @dataclass(frozen=True)
 class Course:
-    """What a model is trained on: everything that comes before the first step, and does not depend on its size."""
+    """What a model is trained on: all that comes before the first step and does not depend on the seed."""
 
     examples: list[Example]
     tokenizer: Tokenizer
@@ -97,20 +119,7 @@ def prepare(book: PhraseBook, recipe: Recipe, report: Report) -> Course:
 def fit(course: Course, recipe: Recipe, report: Report) -> Checkpoint:
     """Train a model from its first weights to the checkpoint."""
     torch.manual_seed(recipe.seed)
-    shape = Shape(
-        vocab_size=course.tokenizer.get_vocab_size(),
-        hidden_size=recipe.hidden_size,
-        intermediate_size=recipe.intermediate_size,
-        num_layers=recipe.num_layers,
-        num_heads=recipe.num_heads,
-        num_kv_heads=recipe.num_kv_heads,
-        window=recipe.window,
-        weight_type=recipe.weight_type,
-        activation_bits=recipe.activation_bits,
-        embedding_bits=recipe.embedding_bits,
-        quantized=recipe.quantized,
-    )
-    model = BitNetLM(shape)
+    model = BitNetLM(recipe.shape(course.tokenizer.get_vocab_size()))
     if course.token_vectors is not None:
         model.model.embed_tokens.weight.data = _EMBEDDING_STD * torch.from_numpy(course.token_vectors)
     _fit(model, course.examples, course.labels, recipe, report)
@@ -279,15 +288,27 @@ def _language_loss(hidden: torch.Tensor, table: torch.Tensor, batch: Batch) -> t
 
 
 def hold_out(book: PhraseBook, sources: Sequence[Path], test: Path | None, seed: int) -> list[Phrase]:
-    """Phrases to test with: `test`, or test.jsonl of a source folder, or one in ten taken out of the book."""
+    """Phrases to test with: `test`, or test.jsonl of a source folder, or one in ten taken out of the book.
+
+    Raises BitnetError if they have intents that the book has not.
+    """
     if test is None:
         test = next((f for f in (source / "test.jsonl" for source in sources) if f.is_file()), None)
     if test is not None:
-        return read_phrases(test)
+        held_out = [book.trim(phrase) for phrase in read_phrases(test)]
+        strange = sorted({phrase.intent for phrase in held_out} - set(book.intents))
+        if strange:
+            raise BitnetError(f"{test}: no phrase to train on has the intent {strange[0]!r}")
+        return held_out
     rng = random.Random(seed)
     if not book.fixed:
         return draw(book, 1000, None, rng)
-    chosen = set(rng.sample(range(len(book.fixed)), max(1, len(book.fixed) // 10)))
+    # The first phrase of each intent stays, so that every intent is learned.
+    first = {phrase.intent: i for i, phrase in reversed(list(enumerate(book.fixed)))}
+    spare = [i for i, phrase in enumerate(book.fixed) if first[phrase.intent] != i]
+    if not spare:
+        raise BitnetError("every intent has one phrase only, so none can be held out: give more, or --test")
+    chosen = set(rng.sample(spare, min(len(spare), max(1, len(book.fixed) // 10))))
     held_out = [phrase for i, phrase in enumerate(book.fixed) if i in chosen]
     book.fixed = [phrase for i, phrase in enumerate(book.fixed) if i not in chosen]
     return held_out

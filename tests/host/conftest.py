@@ -34,8 +34,13 @@ def book() -> PhraseBook:
 
 
 @pytest.fixture(scope="session")
-def tiny(book: PhraseBook) -> Checkpoint:
-    return train(book, RECIPE, lambda *_: None)
+def recipe() -> Recipe:
+    return RECIPE
+
+
+@pytest.fixture(scope="session")
+def tiny(book: PhraseBook, recipe: Recipe) -> Checkpoint:
+    return train(book, recipe, lambda *_: None)
 
 
 @pytest.fixture(scope="session")

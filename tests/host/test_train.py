@@ -12,15 +12,14 @@ from bitnet_cli import modelfile
 from bitnet_cli.checkpoint import Checkpoint
 from bitnet_cli.errors import BitnetError
 from bitnet_cli.export import OracleScorer, export, measure_agreement, requantize
+from bitnet_cli.modelfile import BINARY, TERNARY
 from bitnet_cli.oracle import Oracle
 from bitnet_cli.phrases import Phrase
-from bitnet_cli.qat import BINARY, TERNARY
 from bitnet_cli.report import evaluate, held_out_examples
 from bitnet_cli.simulator import infer_many
 from bitnet_cli.templates import PhraseBook
 from bitnet_cli.tokenizer import encode
 from bitnet_cli.train import Recipe, float_twin, hold_out, train
-from conftest import RECIPE
 
 Float64 = npt.NDArray[np.float64]
 
@@ -45,25 +44,25 @@ def test_learns(tiny: Checkpoint, held_out: list[Phrase]) -> None:
     assert evaluation.out_of_scope_recall is not None and evaluation.out_of_scope_recall > 0.5
 
 
-def test_the_same_seed_gives_the_same_weights(book: PhraseBook) -> None:
-    short = replace(RECIPE, steps=20, drawn_phrases=400)
+def test_the_same_seed_gives_the_same_weights(book: PhraseBook, recipe: Recipe) -> None:
+    short = replace(recipe, steps=20, drawn_phrases=400)
     first, second = (weights_of(train(book, short, lambda *_: None)) for _ in range(2))
     other = weights_of(train(book, replace(short, seed=1), lambda *_: None))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["model.norm.weight"], other["model.norm.weight"])
 
 
-def test_progress_is_told(book: PhraseBook) -> None:
+def test_progress_is_told(book: PhraseBook, recipe: Recipe) -> None:
     told: list[tuple[str, int, int]] = []
-    short = replace(RECIPE, steps=20, drawn_phrases=400)
+    short = replace(recipe, steps=20, drawn_phrases=400)
     train(book, short, lambda stage, done, total, _: told.append((stage, done, total)))
     assert [entry for entry in told if entry[0] == "train"] == [("train", i + 1, 20) for i in range(20)]
 
 
-def test_the_float_twin_learns(book: PhraseBook) -> None:
+def test_the_float_twin_learns(book: PhraseBook, recipe: Recipe) -> None:
     losses: list[str] = []
-    recipe = float_twin(replace(RECIPE, steps=60, drawn_phrases=400))
-    train(book, recipe, lambda _, done, __, note: losses.append(note) if done in (20, 60) else None)
+    short = float_twin(replace(recipe, steps=60, drawn_phrases=400))
+    train(book, short, lambda _, done, __, note: losses.append(note) if done in (20, 60) else None)
     first, last = (float(note.removeprefix("loss ")) for note in losses)
     assert last < 0.8 * first
 

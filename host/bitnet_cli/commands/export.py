@@ -35,9 +35,8 @@ def run(args: argparse.Namespace) -> None:
     from ..checkpoint import load
     from ..export import WANTED_AGREEMENT, export, measure_agreement, requantize
     from ..files import write_atomically
-    from ..modelfile import part_sizes
+    from ..modelfile import BINARY, TERNARY, part_sizes
     from ..phrases import read_phrases
-    from ..qat import BINARY, TERNARY
 
     phrases = read_phrases(args.test) if args.test else []
     checkpoint = load(args.model)

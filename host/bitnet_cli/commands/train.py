@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--test", type=Path, help="held-out phrases (default: test.jsonl in the folder, else one in ten)"
     )
-    parser.add_argument("--without-slots", default="", help="slots to leave out, as a,b,c: implied ones, not copied")
+    parser.add_argument(
+        "--without-slots", default="", help="slots to leave out, as a,b,c: implied ones, not copied"
+    )
     parser.add_argument("--name", help="the model's name (default: that of the output folder)")
     parser.add_argument(
         "--system", default="", help="system text before every phrase (costs its tokens once per start)"
@@ -46,8 +48,9 @@ def run(args: argparse.Namespace) -> None:
 
     extras.require("train")
     from .. import checkpoint as checkpoints
+    from ..files import require_folder, write_atomically
+    from ..modelfile import BINARY, TERNARY
     from ..progress import Progress
-    from ..qat import BINARY, TERNARY
     from ..report import draw_confusions, evaluate
     from ..templates import load
     from ..train import Recipe, hold_out, train
@@ -70,14 +73,14 @@ def run(args: argparse.Namespace) -> None:
     for warning in book.warnings:
         print(f"bitnet-cli train: {warning}", file=sys.stderr)
     held_out = hold_out(book, args.phrases, args.test, recipe.seed)
+    require_folder(args.output)
     with Progress() as progress:
         checkpoint = train(book, recipe, progress)
     checkpoints.save(checkpoint, args.output)
     evaluation = evaluate(checkpoint, held_out)
-    (args.output / "report.json").write_text(
-        json.dumps(evaluation.as_dict(), indent=2) + "\n", encoding="utf-8"
-    )
-    (args.output / "report.txt").write_text(evaluation.as_text() + "\n", encoding="utf-8")
+    figures = json.dumps(evaluation.as_dict(), indent=2)
+    write_atomically(args.output / "report.json", f"{figures}\n".encode())
+    write_atomically(args.output / "report.txt", f"{evaluation.as_text()}\n".encode())
     draw_confusions(evaluation, checkpoint.labels.intents, args.output / "confusion.png")
     print(json.dumps(evaluation.as_dict()) if args.json else evaluation.as_text())
     if not args.json:
