@@ -7,45 +7,82 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-C_SOURCES = sorted(str(p) for p in (ROOT / "native").rglob("*.[ch]"))
+PYTHON = sys.executable
+
+# MicroPython's modules and its part of the standard library, which stand in for typeshed.
+STUBS = ("micropython-rp2-stubs==1.26.0.post1", "micropython-stdlib-stubs==1.26.0.post3")
+DEVICE_TYPES = """
+[mypy]
+mypy_path = {stubs}:device
+custom_typeshed_dir = {stubs}
+cache_dir = {stubs}/.mypy_cache
+platform = linux
+no_site_packages = True
+follow_imports = silent
+follow_imports_for_stubs = True
+check_untyped_defs = True
+disallow_incomplete_defs = True
+warn_unreachable = True
+warn_unused_ignores = True
+"""
 
 
-def run(*command: str) -> None:
-    """Fail with the tool's output if it finds anything."""
+def run(*command: str) -> str:
+    """What the tool prints; fails with it if the tool finds anything."""
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def c_files(*patterns: str) -> list[str]:
+    return sorted(str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern))
 
 
 def test_ruff_finds_nothing() -> None:
-    run(sys.executable, "-m", "ruff", "check", ".")
+    run(PYTHON, "-m", "ruff", "check", ".")
 
 
 def test_python_is_formatted() -> None:
-    run(sys.executable, "-m", "ruff", "format", "--check", ".")
+    run(PYTHON, "-m", "ruff", "format", "--check", ".")
 
 
 def test_host_types() -> None:
-    run(sys.executable, "-m", "mypy", "host/bitnet_cli")
+    run(PYTHON, "-m", "mypy", "--strict", "host/bitnet_cli")
 
 
-def test_device_types(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The device package against MicroPython's own stubs, which stand in for typeshed."""
+@pytest.fixture(scope="module")
+def device_config(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A mypy configuration in which `import micropython` means MicroPython's."""
     stubs = tmp_path_factory.mktemp("stubs")
-    pip = (sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check")
-    run(*pip, "--target", str(stubs), "micropython-rp2-stubs==1.26.0.post1")
+    run(PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(stubs), *STUBS)
     config = stubs / "mypy.ini"
-    config.write_text(
-        "[mypy]\n"
-        f"mypy_path = {stubs}\ncustom_typeshed_dir = {stubs}\n"
-        "platform = linux\nno_site_packages = True\nfollow_imports = silent\nfollow_imports_for_stubs = True\n"
+    config.write_text(DEVICE_TYPES.format(stubs=stubs))
+    return str(config)
+
+
+def test_device_types(device_config: str) -> None:
+    run(PYTHON, "-m", "mypy", "--config-file", device_config, "device/bitnet", "device/main.py")
+
+
+def test_device_types_are_micropythons(device_config: str, tmp_path: Path) -> None:
+    """The check above would find what only CPython has."""
+    code = tmp_path / "code.py"
+    code.write_text(
+        "import gc, micropython, sys\nmicropython.heap_lock()\ngc.mem_free()\nsys.getrefcount(1)\n"
     )
-    run(sys.executable, "-m", "mypy", "--config-file", str(config), "device/bitnet")
+    command = (PYTHON, "-m", "mypy", "--config-file", device_config, str(code))
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert 'code.py:4: error: Module has no attribute "getrefcount"' in result.stdout
+    assert "Found 1 error" in result.stdout
 
 
 def test_c_is_formatted() -> None:
-    run("clang-format", "--dry-run", "--Werror", *C_SOURCES)
+    files = c_files("native/**/*.[ch]", "boards/**/*.[ch]", "tests/**/*.[ch]")
+    run("clang-format", "--dry-run", "--Werror", *files)
 
 
 def test_clang_tidy_finds_nothing() -> None:
-    sources = [path for path in C_SOURCES if path.endswith(".c") and "/core/" in path]
-    run("clang-tidy", "--quiet", "--warnings-as-errors=*", *sources, "--", "-std=c11", "-ffreestanding", "-Inative/core")
+    """The core; the bindings include headers that only a MicroPython build makes."""
+    sources = c_files("native/core/*.c")
+    flags = ("-std=c11", "-ffreestanding", "-Inative/core")
+    run("clang-tidy", "--quiet", "--warnings-as-errors=*", *sources, "--", *flags)

@@ -18,7 +18,21 @@ def phrases(count: int, seed: int) -> list[str]:
     rng = random.Random(seed)
     odd = ("21", "21", "5", "the", "the", "Kitchen", "KITCHEN", "-3", "2x4", "  ", "'")
     words = [*" ".join(toy.CORPUS).split(), *odd]
-    fixed = ["x", "7", "'", " ", "  a  b ", "the the the the", "21 21 212 2", "Büro Ä 5", "1" * 60, "5.", "5. 6-", "-5 - 7", "--3.-4:5x"]
+    fixed = [
+        "x",
+        "7",
+        "'",
+        " ",
+        "  a  b ",
+        "the the the the",
+        "21 21 212 2",
+        "Büro Ä 5",
+        "1" * 60,
+        "5.",
+        "5. 6-",
+        "-5 - 7",
+        "--3.-4:5x",
+    ]
     fixed.append('a;b=c"d\\e\n')
     return fixed + [" ".join(rng.choices(words, k=rng.randrange(1, 12)))[:120] for _ in range(count)]
 

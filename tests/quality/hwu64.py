@@ -1,4 +1,4 @@
-"""Trains ternary models on HWU64 with three seeds and measures them in MicroPython; prints rivals beside them.
+"""Trains ternary models on HWU64 with three seeds, measures them in MicroPython, prints rivals beside them.
 
     python tests/quality/hwu64.py ../shared/data/hwu64 --seeds 0 1 2
 
@@ -28,9 +28,9 @@ RECIPE = Recipe(name="hwu64", vocab_budget=2048, language_weight=0.0, threshold=
 
 
 def linear_rival(train_set: list[Phrase], test_set: list[Phrase], size: int) -> tuple[int, float]:
-    """(bytes, accuracy) of logistic regression in int8 on as many TF-IDF words and word pairs as fit in `size` bytes.
+    """(bytes, accuracy) of logistic regression in int8 on TF-IDF of words and word pairs.
 
-    A feature costs one byte per intent and the letters of its text.
+    As many as fit in `size` bytes: a feature costs one byte per intent and the letters of its text.
     """
     intents = len({phrase.intent for phrase in train_set})
     texts, labels = [p.text for p in train_set], [p.intent for p in train_set]
@@ -53,7 +53,9 @@ def linear_rival(train_set: list[Phrase], test_set: list[Phrase], size: int) -> 
 
 def main() -> None:
     """Train, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path, help="folder with train.jsonl and test.jsonl")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--checkpoints", type=Path, default=Path("build"))
@@ -67,7 +69,8 @@ def main() -> None:
             path = HERE / f"hwu64-{seed}.bitnet"
             write_atomically(path, export(checkpoint))
             accuracy = measure(path, test_set).intent
-            print(f"ternary, seed {seed}: {path.stat().st_size:,} bytes, {accuracy:.2%} in MicroPython", flush=True)
+            size = path.stat().st_size
+            print(f"ternary, seed {seed}: {size:,} bytes, {accuracy:.2%} in MicroPython", flush=True)
         twin = fit(course, float_twin(RECIPE), progress)
     twin_accuracy = evaluate(twin, test_set).accuracy
     twin_bytes = 4 * sum(parameter.numel() for parameter in twin.model.parameters())
