@@ -21,7 +21,6 @@ no_site_packages = True
 follow_imports = silent
 follow_imports_for_stubs = True
 check_untyped_defs = True
-disallow_incomplete_defs = True
 warn_unreachable = True
 warn_unused_ignores = True
 """
@@ -67,12 +66,10 @@ def test_device_types(device_config: str) -> None:
 def test_device_types_are_micropythons(device_config: str, tmp_path: Path) -> None:
     """The check above would find what only CPython has."""
     code = tmp_path / "code.py"
-    code.write_text(
-        "import gc, micropython, sys\nmicropython.heap_lock()\ngc.mem_free()\nsys.getrefcount(1)\n"
-    )
+    code.write_text("import gc, micropython\nmicropython.heap_lock()\ngc.mem_free()\ngc.get_referrers()\n")
     command = (PYTHON, "-m", "mypy", "--config-file", device_config, str(code))
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert 'code.py:4: error: Module has no attribute "getrefcount"' in result.stdout
+    assert 'code.py:4: error: Module has no attribute "get_referrers"' in result.stdout
     assert "Found 1 error" in result.stdout
 
 
