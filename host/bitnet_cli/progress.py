@@ -1,9 +1,14 @@
 """Progress bars for long work, on standard error."""
 
+import sys
 from types import TracebackType
 from typing import NoReturn, Self
 
 from tqdm import tqdm
+
+
+# Seconds between two updates: a log file wants fewer than a person.
+_INTERVAL = 0.1 if sys.stderr.isatty() else 10
 
 
 class Progress:
@@ -17,7 +22,7 @@ class Progress:
         """Move the bar of `stage` to `done` of `total`; a new stage or a smaller `done` begins a new bar."""
         if self._bar is None or stage != self._stage or done < self._bar.n:
             self.close()
-            self._bar, self._stage = tqdm(total=total, desc=stage), stage
+            self._bar, self._stage = tqdm(total=total, desc=stage, mininterval=_INTERVAL), stage
         if note:
             self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(done - self._bar.n)

@@ -47,7 +47,7 @@ class Recipe:
     weight_type: int = TERNARY
     activation_bits: int = 8
     embedding_bits: int = 4
-    vocab_budget: int = 1024
+    vocab_budget: int = 2048
     threshold: int = 400
     steps: int = 6000
     batch_size: int = 64

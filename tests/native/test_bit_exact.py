@@ -1,11 +1,13 @@
 """Every target returns the oracle's logits, bit for bit, at every position."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from bitnet_cli.modelfile import BINARY, TERNARY, Config, random_model
 from bitnet_cli.oracle import Oracle
+from bitnet_cli.paths import STOCK_MODEL
 from targets import TARGETS, Emulated, HostLibrary, Logits, target
 from unicorn import UcError
 
@@ -69,9 +71,31 @@ def expected(shape: str, weights: str, window: int = 0) -> Logits:
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", TARGETS)
-def test_logits(name: str, shape: str, weights: str) -> None:
+def test_logits(name: str, shape: str, weights: str, record_property: Callable[..., None]) -> None:
+    record_property("bit_exact", (f"{shape}, {weights}", name))
     logits = target(name).logits(model(shape, weights), list(tokens(shape)))
     np.testing.assert_array_equal(logits, expected(shape, weights))
+
+
+@functools.cache
+def stock_model_reply() -> tuple[bytes, list[int], Logits]:
+    """The stock model, more tokens than its window holds, and the oracle's logits after each."""
+    stock = STOCK_MODEL.read_bytes()
+    oracle = Oracle(stock)
+    count = oracle.window + 4
+    fed = [int(token) for token in np.random.default_rng(3).integers(0, oracle.config.vocab_size, count)]
+    logits = []
+    for token in fed:
+        oracle.feed([token])
+        logits.append(oracle.logits())
+    return stock, fed, logits
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_stock_model(name: str, record_property: Callable[..., None]) -> None:
+    record_property("bit_exact", ("the stock model", name))
+    stock, fed, logits = stock_model_reply()
+    np.testing.assert_array_equal(target(name).logits(stock, fed), logits)
 
 
 @pytest.mark.parametrize("name", TARGETS)
