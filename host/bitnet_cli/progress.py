@@ -6,7 +6,6 @@ from typing import NoReturn, Self
 
 from tqdm import tqdm
 
-
 # Seconds between two updates: a log file wants fewer than a person.
 _INTERVAL = 0.1 if sys.stderr.isatty() else 10
 
