@@ -48,7 +48,7 @@ class Recipe:
     activation_bits: int = 8
     embedding_bits: int = 4
     vocab_budget: int = 2048
-    threshold: int = 300
+    threshold: int = 200
     steps: int = 6000
     batch_size: int = 64
     learning_rate: float = 4e-3

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--vocabulary", type=int, default=2048, help="tokens at most (default 2048)")
     parser.add_argument("--steps", type=int, default=6000, help="batches of 64 phrases (default 6000)")
-    parser.add_argument("--threshold", type=int, default=300, help="refuse below this confidence in permille")
+    parser.add_argument("--threshold", type=int, default=200, help="refuse below this confidence in permille")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--no-teacher", action="store_true", help="train on labels alone: faster, a few points worse"
