@@ -3,6 +3,7 @@
 import functools
 
 from bitnet_cli import grammar, modelfile, tokenizer
+from random_model import random_model
 from tokenizers import Tokenizer
 
 INTENTS = ["read_temperature", "set_temperature", "light_on", "set_timer", "unknown"]
@@ -45,7 +46,7 @@ def model(seed: int, threshold: int = 0, unknown: str | None = "unknown", **conf
         "num_kv_heads": 2,
         "head_dim": 12,
     }
-    return modelfile.random_model(
+    return random_model(
         modelfile.Config(vocab_size=len(token_texts()), **{**shape, **config}),
         seed,
         tokenizer.tokenizer_section(host_tokenizer(), _SPECIALS),

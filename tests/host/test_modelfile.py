@@ -11,6 +11,7 @@ from bitnet_cli.errors import BitnetError
 from bitnet_cli.grammar import Labels, labels_section, specials
 from bitnet_cli.modelfile import Config, Matrix, Scale
 from bitnet_cli.tokenizer import tokenizer_section, train_tokenizer
+from random_model import random_model
 
 SMALL = Config(20, 24, 36, 2, 4, 2, 6)
 SHAPES = [
@@ -32,7 +33,7 @@ def patched(data: bytes, offset: int, new: bytes) -> bytes:
 
 @pytest.mark.parametrize("config", SHAPES)
 def test_what_is_written_is_read_back(config: Config) -> None:
-    data = modelfile.random_model(config, 1, metadata={"name": "größe"})
+    data = random_model(config, 1, metadata={"name": "größe"})
     model = modelfile.read(data)
     assert model.config == config
     assert model.metadata == {"name": "größe"}
@@ -63,7 +64,7 @@ def test_matrix_layout_is_the_one_of_the_spec(weight_type: int) -> None:
 
 def test_embedding_nibbles() -> None:
     config = replace(SMALL, vocab_size=1, hidden_size=9)
-    model = modelfile.read(modelfile.random_model(config, 2))
+    model = modelfile.read(random_model(config, 2))
     codes = np.array([[-7, 7, 1, -1, 0, 2, 3, 4, -5]], np.int8)
     weights = replace(model.weights, embedding=Matrix(Scale(16384, 0), codes))
     data = modelfile.write(config, weights, b"", b"", {})
@@ -109,14 +110,14 @@ def test_config_refuses(change: dict[str, int]) -> None:
 
 
 def test_every_truncation_is_refused() -> None:
-    data = modelfile.random_model(SMALL, 3)
+    data = random_model(SMALL, 3)
     for length in range(len(data)):
         with pytest.raises(BitnetError, match="truncated"):
             modelfile.read(data[:length])
 
 
 def test_every_flipped_byte_is_refused() -> None:
-    data = modelfile.random_model(SMALL, 3)
+    data = random_model(SMALL, 3)
     for offset in range(len(data)):
         flipped = data[:offset] + bytes([data[offset] ^ 0x10]) + data[offset + 1 :]
         with pytest.raises(BitnetError):
@@ -124,7 +125,7 @@ def test_every_flipped_byte_is_refused() -> None:
 
 
 def test_refusals_say_what_is_wrong() -> None:
-    data = modelfile.random_model(SMALL, 3)
+    data = random_model(SMALL, 3)
     sizes = struct.unpack_from("<4I", data, 32)
     cases = [
         (b"ELF!" + data[4:], "BITN"),
@@ -151,7 +152,7 @@ def test_refusals_say_what_is_wrong() -> None:
 
 def test_every_resealed_byte_is_read_or_refused() -> None:
     """A checksum that fits does not get nonsense past the other checks: only BitnetError comes out."""
-    data = modelfile.random_model(SMALL, 3)
+    data = random_model(SMALL, 3)
     for offset in range(len(data)):
         for value in (0, 255):
             try:
@@ -166,7 +167,7 @@ def test_tokenizer_and_labels_are_checked_with_the_file() -> None:
     trained = train_tokenizer(["lights on in the kitchen"] * 3, 300, keys)
     sections = tokenizer_section(trained, keys), labels_section(labels.resolve(trained))
     config = replace(SMALL, vocab_size=trained.get_vocab_size())
-    model = modelfile.read(modelfile.random_model(config, 4, *sections))
+    model = modelfile.read(random_model(config, 4, *sections))
     assert (model.tokenizer, model.labels) == sections
     for other, tokenizer, label, message in (
         (config, sections[0][:-1], b"", "tokenizer is damaged"),
@@ -175,11 +176,11 @@ def test_tokenizer_and_labels_are_checked_with_the_file() -> None:
         (config, b"", sections[1], "labels are damaged"),
     ):
         with pytest.raises(BitnetError, match=message):
-            modelfile.read(modelfile.random_model(other, 4, tokenizer, label))
+            modelfile.read(random_model(other, 4, tokenizer, label))
 
 
 def test_write_refuses_other_shapes_and_values() -> None:
-    model = modelfile.read(modelfile.random_model(SMALL, 3))
+    model = modelfile.read(random_model(SMALL, 3))
     weights = model.weights
     layer = weights.layers[0]
     bad_layer = replace(layer, q=Matrix(layer.q.scale, layer.k.values))

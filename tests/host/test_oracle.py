@@ -10,6 +10,7 @@ from bitnet_cli import modelfile, oracle
 from bitnet_cli.errors import BitnetError
 from bitnet_cli.modelfile import Config, Layer, Matrix, ModelFile, Scale
 from bitnet_cli.oracle import Bounds, Oracle, Scales
+from random_model import random_model
 
 SHAPES = [
     Config(40, 24, 36, 2, 4, 2, 6, window=5),
@@ -108,7 +109,7 @@ def token_by_token(model: bytes, tokens: list[int], window: int = 0) -> oracle.I
 
 @pytest.mark.parametrize("config", SHAPES)
 def test_one_by_one_at_once_and_in_a_batch_are_equal(config: Config) -> None:
-    model = modelfile.random_model(config, 5)
+    model = random_model(config, 5)
     tokens = np.random.default_rng(5).integers(0, config.vocab_size, 40).tolist()
     steps = token_by_token(model, tokens)
     assert len(np.unique(steps, axis=0)) == (len(tokens) if config.window > 1 else len(set(tokens)))
@@ -133,7 +134,7 @@ def test_one_by_one_at_once_and_in_a_batch_are_equal(config: Config) -> None:
 
 
 def test_long_input_is_fed_in_pieces() -> None:
-    model = modelfile.random_model(SHAPES[0], 6)
+    model = random_model(SHAPES[0], 6)
     tokens = np.random.default_rng(6).integers(0, 40, 300).tolist()
     one = Oracle(model)
     one.feed(tokens)
@@ -143,7 +144,7 @@ def test_long_input_is_fed_in_pieces() -> None:
 def test_only_the_window_matters() -> None:
     """With one layer, what is further back than the window leaves no trace but RoPE's position."""
     config = replace(SHAPES[0], num_layers=1)
-    model = modelfile.read(modelfile.random_model(config, 7))
+    model = modelfile.read(random_model(config, 7))
     still = replace(model.weights, rope_step=np.zeros(3, np.uint32))
     data = modelfile.write(config, still, b"", b"", {})
     tail = [3, 1, 4, 1, 5]
@@ -195,7 +196,7 @@ def float_logits(model: ModelFile, tokens: list[int]) -> Float64:
 @pytest.mark.parametrize("head_type", [0, 2])
 def test_the_integers_mean_what_a_float_decoder_computes(weight_type: int, head_type: int) -> None:
     config = Config(100, 64, 128, 2, 4, 2, 16, window=12, weight_type=weight_type, head_type=head_type)
-    data = modelfile.random_model(config, 8)
+    data = random_model(config, 8)
     tokens = np.random.default_rng(8).integers(0, 100, 30).tolist()
     logits = Oracle(data).batch_logits([tokens], [range(30)])[0]
     real = logits.values * logits.scale.m[:, None] * 2.0 ** logits.scale.e[:, None]
@@ -283,7 +284,7 @@ def test_operations_stay_in_bounds_at_their_ends() -> None:
 @pytest.mark.parametrize("net", [-60, -31, -30, -1, 0, 13, 14, 15, 60])
 def test_attention_stays_in_bounds_at_its_ends(net: int) -> None:
     config = Config(4, 64, 64, 1, 2, 1, 64, window=256)
-    one = Oracle(modelfile.random_model(config, 1), check_bounds=True)
+    one = Oracle(random_model(config, 1), check_bounds=True)
     for signs in (1, np.resize(array(1, -1), 256)):
         codes = np.broadcast_to(np.reshape(7 * np.array(signs), (1, -1, 1, 1)), (1, 256, 1, 64))
         for e_v in (np.zeros(256, np.int64), np.arange(256) % 29):
@@ -302,7 +303,7 @@ def test_bounds_hold_at_the_largest_shape(exponent: int) -> None:
 
 def test_all_zero_values_stay_zero() -> None:
     config = SHAPES[0]
-    model = modelfile.read(modelfile.random_model(config, 9))
+    model = modelfile.read(random_model(config, 9))
     embedding = replace(model.weights.embedding, values=np.zeros((40, 24), np.int8))
     data = modelfile.write(config, replace(model.weights, embedding=embedding), b"", b"", {})
     one = Oracle(data, check_bounds=True)
@@ -335,7 +336,7 @@ def test_choose_stays_in_bounds(exponent: int) -> None:
 
 
 def test_top_k_reads_the_mask_lsb_first() -> None:
-    one = Oracle(modelfile.random_model(SHAPES[0], 5))
+    one = Oracle(random_model(SHAPES[0], 5))
     one.feed([3])
     order = np.argsort(-one.logits().astype(np.int64), kind="stable").tolist()
     assert one.top_k(b"\xff" * 5, 40).ids == order
@@ -344,7 +345,7 @@ def test_top_k_reads_the_mask_lsb_first() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    one = Oracle(modelfile.random_model(SHAPES[0], 5))
+    one = Oracle(random_model(SHAPES[0], 5))
     with pytest.raises(BitnetError, match="before the first token"):
         one.logits()
     for bad in ([40], [-1]):
@@ -356,4 +357,4 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(BitnetError, match="position"):
         one.batch_logits([[1, 2]], [[2]])
     with pytest.raises(BitnetError, match="window"):
-        Oracle(modelfile.random_model(SHAPES[0], 5), window=257)
+        Oracle(random_model(SHAPES[0], 5), window=257)

@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Protocol
 
@@ -64,17 +65,17 @@ def vocab_size(model: bytes) -> int:
 # --- targets that are called function by function ---
 
 
-class _Called:
+class _Called(ABC):
     """Subclasses give allocate, read and call."""
 
-    def allocate(self, data: bytes) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def allocate(self, data: bytes) -> int: ...
 
-    def read(self, address: int, size: int) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def read(self, address: int, size: int) -> bytes: ...
 
-    def call(self, name: str, *arguments: int) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def call(self, name: str, *arguments: int) -> int: ...
 
     def check(self, name: str, *arguments: int) -> int:
         """A call that must not fail."""

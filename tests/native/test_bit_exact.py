@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from bitnet_cli.modelfile import BINARY, TERNARY, Config, random_model
+from bitnet_cli.modelfile import BINARY, TERNARY, Config
 from bitnet_cli.oracle import Oracle
 from bitnet_cli.paths import STOCK_MODEL
+from random_model import random_model
 from targets import TARGETS, Emulated, HostLibrary, Logits, target
 from unicorn import UcError
 

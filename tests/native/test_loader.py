@@ -6,7 +6,8 @@ import zlib
 
 import numpy as np
 import pytest
-from bitnet_cli.modelfile import BINARY, TERNARY, Config, random_model
+from bitnet_cli.modelfile import BINARY, TERNARY, Config
+from random_model import random_model
 from targets import HostLibrary, Sanitized, TargetError, pack_run, target
 
 OK = 0
