@@ -263,13 +263,13 @@ class Decoder(nn.Module):
         bits = self.shape.embedding_bits
         return straight_through(weight, embedding_codes(weight, bits) * embedding_scale(weight, bits))
 
-    def forward(self, tokens: Tensor, table: Tensor, dropout: float = 0.0) -> Tensor:
+    def forward(self, tokens: Tensor, table: Tensor) -> Tensor:
         """tokens [batch, length] → normed hidden states [batch, length, hidden]."""
         length = tokens.shape[1]
         cos, sin = rope_tables(length, self.shape)
         distance = torch.arange(length)[:, None] - torch.arange(length)
         mask = (distance >= 0) & (distance < self.shape.window)
-        x = F.dropout(F.embedding(tokens, table), dropout, self.training)
+        x = F.embedding(tokens, table)
         for layer in self.layers:
             x = layer(x, cos, sin, mask)
         return self.norm(x)
@@ -282,10 +282,10 @@ class BitNetLM(nn.Module):
         super().__init__()
         self.model = Decoder(shape)
 
-    def forward(self, tokens: Tensor, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """tokens [batch, length] → (hidden states [batch, length, hidden], table [vocab, hidden]).
 
         Logits are hidden · tableᵀ.
         """
         table = self.model.embedding()
-        return self.model(tokens, table, dropout), table
+        return self.model(tokens, table), table

@@ -56,7 +56,6 @@ class Recipe:
     variations: int = 30_000
     distillation: float = 0.9
     language_weight: float = 0.1
-    dropout: float = 0.0
     token_dropout: float = 0.03
     quantized: bool = True
     unknown: str = "unknown"
@@ -259,7 +258,7 @@ def _fit(model: BitNetLM, examples: list[Example], labels: Labels, recipe: Recip
 
 def _loss(model: BitNetLM, batch: Batch, labels: Labels, recipe: Recipe) -> torch.Tensor:
     """Intent (labels, teacher), slots among what the grammar allows, a little plain language modelling."""
-    hidden, table = model(batch.tokens, recipe.dropout)
+    hidden, table = model(batch.tokens)
     rows = torch.arange(len(batch.tokens))
     logits = (
         hidden[rows, batch.intent_columns]
