@@ -13,7 +13,9 @@ COMMANDS = ("demo", "sim", "train", "export", "build", "bench")
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the process's exit status (2 for bad input, as argparse does)."""
-    parser = argparse.ArgumentParser(prog="bitnet-cli", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="bitnet-cli", description="1-bit language models on microcontrollers, in MicroPython."
+    )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name in COMMANDS:
         command = importlib.import_module(f".commands.{name}", __package__)

@@ -37,8 +37,10 @@ def read_phrases(path: Path) -> list[Phrase]:
     """Phrases of a .jsonl or .csv file: `text`, `intent` and perhaps `slots` (name → value in the text)."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BitnetError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    except OSError as error:
+        raise BitnetError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BitnetError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from error
     rows = _csv_rows(text, path) if path.suffix == ".csv" else _jsonl_rows(text, path)
     phrases = [_phrase(row, path, number) for number, row in rows]
     if not phrases:
