@@ -1,98 +1,135 @@
-// BITLINEAR by table lookup. A weight byte stands for a group of columns (8 binary or 5 ternary weights); for
-// the current input, the table of a group holds the sum that each value of the byte selects. Building a table
-// costs one addition per entry, and every row of every matrix that reads this input then needs one lookup per
-// group.
-#include "core.h"
+// BITLINEAR: the products of matrices that share an input, a stretch of its columns at a time, so that the
+// tables of lookup.h are built once for all of them and stay small.
+#include "lookup.h"
 
-// table[b] = Σ ±code_j, bit j of b set: +. The sums with bit j set are those without, plus 2·code_j.
-static void build_binary_table(int16_t *table, const int8_t *codes, uint32_t n) {
-    int32_t sum = 0;
-    for (uint32_t j = 0; j < n; j++) {
-        sum -= codes[j];
+static uint32_t columns_per_group(uint32_t weight_type) {
+    return weight_type == BN_BINARY ? 8 : 5;
+}
+
+// The columns that the last group has too many become 0. Returns the groups.
+static uint32_t pad(const bn_input_t *input, int8_t *codes) {
+    uint32_t groups = bn_groups(input->weight_type, input->columns);
+    for (uint32_t i = input->columns; i < groups * columns_per_group(input->weight_type); i++) {
+        codes[i] = 0;
     }
-    table[0] = (int16_t)sum;
-    for (uint32_t j = 0; j < 8; j++) {
-        int32_t step = j < n ? 2 * codes[j] : 0;
-        int16_t *end = table + ((uint32_t)1 << j);
-        for (int16_t *from = table, *to = end; from < end;) {
-            *to++ = (int16_t)(*from++ + step);
+    return groups;
+}
+
+static uint32_t blocks_of(const bn_product_t *product) {
+    return (product->rows + BN_ROWS_PER_BLOCK - 1) / BN_ROWS_PER_BLOCK;
+}
+
+// The groups from `group` on that have tables at once; a row has `groups` in all.
+static void set_stretch(
+    bn_stretch_t *stretch, uint32_t group, uint32_t end, uint32_t at_once, uint32_t groups) {
+    stretch->groups = end - group < at_once ? end - group : at_once;
+    stretch->skip = 4 * (groups - stretch->groups);
+}
+
+// The weights of the first block of rows from this group on.
+static const uint32_t *weights_at(const bn_product_t *product, uint32_t group) {
+    return (const uint32_t *)(product->matrix + 4) + group;
+}
+
+static void build(const bn_input_t *input, uint32_t group, uint32_t count) {
+    const int8_t *codes = input->codes[0] + group * columns_per_group(input->weight_type);
+    if (input->weight_type == BN_BINARY) {
+        bn_build_binary(input->tables, codes, count);
+    } else {
+        bn_build_ternary(input->tables, codes, count);
+    }
+}
+
+// All rows, or the blocks that have wanted ones.
+static void add_rows(
+    const bn_product_t *product, const bn_stretch_t *stretch, uint32_t group, uint32_t groups) {
+    const uint32_t *weights = weights_at(product, group);
+    uint32_t blocks = blocks_of(product);
+    if (product->wanted == NULL) {
+        bn_add_rows(stretch, weights, product->out[0], blocks);
+        return;
+    }
+    for (uint32_t block = 0; block < blocks; block++, weights += groups) {
+        if (product->wanted[block >> 1] >> (block & 1) * 4 & 15) {
+            bn_add_rows(stretch, weights, product->out[0] + block * BN_ROWS_PER_BLOCK, 1);
         }
     }
 }
 
-// table[Σ digit_j·3^j] = Σ (digit_j − 1)·code_j. Bytes above 242 are in no sound file and select what was
-// there before.
-static void build_ternary_table(int16_t *table, const int8_t *codes, uint32_t n) {
-    int32_t sum = 0;
-    for (uint32_t j = 0; j < n; j++) {
-        sum -= codes[j];
-    }
-    table[0] = (int16_t)sum;
-    for (uint32_t j = 0, size = 1; j < 5; j++, size *= 3) {
-        int32_t step = j < n ? codes[j] : 0;
-        // Digit 2 is digit 1 plus the code again, so one run over both copies.
-        int16_t *end = table + 2 * size;
-        for (int16_t *from = table, *to = table + size; from < end;) {
-            *to++ = (int16_t)(*from++ + step);
-        }
-    }
-}
-
-static void build_tables(
-    uint32_t weight_type, int16_t *tables, uint32_t count, const int8_t *codes, uint32_t n) {
-    uint32_t step = weight_type == BN_BINARY ? 8 : 5;
-    for (; count > 0; count--, tables += BN_TABLE_SIZE, codes += step) {
-        uint32_t here = n < step ? n : step;
-        if (weight_type == BN_BINARY) {
-            build_binary_table(tables, codes, here);
-        } else {
-            build_ternary_table(tables, codes, here);
-        }
-        n -= here;
-    }
-}
-
-// Adds the sums of one block of rows over `count` groups to out[4].
-static void add_block(const uint32_t *weights, const int16_t *tables, uint32_t count, int32_t *out) {
-    int32_t sum0 = out[0], sum1 = out[1], sum2 = out[2], sum3 = out[3];
-    for (; count > 0; count--, tables += BN_TABLE_SIZE) {
-        uint32_t bytes = *weights++;
-        sum0 += tables[bytes & 255];
-        sum1 += tables[(bytes >> 8) & 255];
-        sum2 += tables[(bytes >> 16) & 255];
-        sum3 += tables[bytes >> 24];
-    }
-    out[0] = sum0;
-    out[1] = sum1;
-    out[2] = sum2;
-    out[3] = sum3;
-}
-
-// Adds the sums over `count` groups from `group` on; a block of rows has `groups` in all.
-static void add_groups(
-    const bn_product_t *product, uint32_t groups, uint32_t group, uint32_t count, const int16_t *tables) {
-    const uint32_t *weights = (const uint32_t *)(product->matrix + 4) + group;
-    for (uint32_t row = 0; row < product->rows; row += BN_ROWS_PER_BLOCK, weights += groups) {
-        if (product->wanted == NULL || (product->wanted[row >> 3] >> (row & 4)) & 15) {
-            add_block(weights, tables, count, product->out + row);
-        }
-    }
-}
-
-// All products of one input, a stretch of its columns at a time, so that the tables are built once and stay
-// small.
-void bn_bitlinear(uint32_t weight_type, const int8_t *codes, uint32_t columns, int16_t *tables,
-    const bn_product_t *products, int count) {
-    for (int i = 0; i < count; i++) {
-        bn_clear(products[i].out, bn_align(products[i].rows, BN_ROWS_PER_BLOCK));
-    }
-    uint32_t groups = bn_groups(weight_type, columns);
-    uint32_t step = weight_type == BN_BINARY ? 8 : 5;
-    for (uint32_t group = 0; group < groups; group += BN_TABLES_AT_ONCE) {
-        uint32_t here = groups - group < BN_TABLES_AT_ONCE ? groups - group : BN_TABLES_AT_ONCE;
-        build_tables(weight_type, tables, here, codes + group * step, columns - group * step);
+void bn_bitlinear(const bn_input_t *input, const bn_product_t *products, int count) {
+    uint32_t groups = pad(input, input->codes[0]);
+    bn_stretch_t stretch;
+    stretch.tables = input->tables;
+    stretch.start = -(int32_t)(BN_TABLE_BIAS * groups);
+    for (uint32_t group = 0; group < groups; group += stretch.groups) {
+        set_stretch(&stretch, group, groups, BN_TABLES_AT_ONCE, groups);
+        build(input, group, stretch.groups);
         for (int i = 0; i < count; i++) {
-            add_groups(&products[i], groups, group, here, tables);
+            add_rows(&products[i], &stretch, group, groups);
+        }
+        stretch.start = 0;
+    }
+}
+
+// --- two tokens at once ---
+
+static void build_pair(const bn_input_t *input, uint32_t group, uint32_t count) {
+    uint32_t column = group * columns_per_group(input->weight_type);
+    const int8_t *first = input->codes[0] + column, *second = input->codes[1] + column;
+    if (input->weight_type == BN_BINARY) {
+        bn_build_binary_pair(input->tables, first, second, count);
+    } else {
+        bn_build_ternary_pair(input->tables, first, second, count);
+    }
+}
+
+// sums[] of one product after the other = those of the groups `group` to `end`, both tokens in one word
+static void sum_pairs(const bn_input_t *input, uint32_t group, uint32_t end, uint32_t groups,
+    const bn_product_t *products, int count) {
+    uint32_t rows = 0;
+    for (int i = 0; i < count; i++) {
+        rows += blocks_of(&products[i]) * BN_ROWS_PER_BLOCK;
+    }
+    bn_clear(input->pair_sums, rows);
+    bn_stretch_t stretch;
+    stretch.tables = input->tables;
+    stretch.start = 0;
+    for (; group < end; group += stretch.groups) {
+        set_stretch(&stretch, group, end, BN_PAIR_TABLES_AT_ONCE, groups);
+        build_pair(input, group, stretch.groups);
+        int32_t *sums = input->pair_sums;
+        for (int i = 0; i < count; i++) {
+            uint32_t blocks = blocks_of(&products[i]);
+            bn_add_rows_pair(&stretch, weights_at(&products[i], group), sums, blocks);
+            sums += blocks * BN_ROWS_PER_BLOCK;
+        }
+    }
+}
+
+static void add_apart(const int32_t *pairs, int32_t *first, int32_t *second, uint32_t rows) {
+    for (uint32_t i = 0; i < rows; i++) {
+        first[i] += bn_first_of(pairs[i]);
+        second[i] += bn_second_of(pairs[i]);
+    }
+}
+
+// Words hold both sums of so many groups at most, so wide matrices go by spans.
+void bn_bitlinear_pair(const bn_input_t *input, const bn_product_t *products, int count) {
+    uint32_t groups = pad(input, input->codes[0]);
+    pad(input, input->codes[1]);
+    for (uint32_t group = 0, end; group < groups; group = end) {
+        end = groups - group < BN_PAIR_GROUPS ? groups : group + BN_PAIR_GROUPS;
+        sum_pairs(input, group, end, groups, products, count);
+        const int32_t *sums = input->pair_sums;
+        for (int i = 0; i < count; i++) {
+            const bn_product_t *product = &products[i];
+            uint32_t blocks = blocks_of(product);
+            if (group == 0) {
+                bn_take_apart(sums, product->out[0], product->out[1], blocks);
+            } else {
+                add_apart(sums, product->out[0], product->out[1], blocks * BN_ROWS_PER_BLOCK);
+            }
+            sums += blocks * BN_ROWS_PER_BLOCK;
         }
     }
 }

@@ -42,16 +42,17 @@ static int32_t *compute_logits(
     const bn_config_t *config = &state->config;
     uint8_t *memory = (uint8_t *)state;
     int32_t *logits = (int32_t *)(memory + state->buffers.logits);
-    const int8_t *codes = (const int8_t *)(memory + state->buffers.codes);
+    int8_t *codes = (int8_t *)(memory + state->buffers.codes);
     const uint8_t *head = model + state->weights.head;
     bn_scale_t input_scale = bn_final_norm(state, model), head_scale = bn_read_scale(head);
     *scale = bn_mul(&input_scale, &head_scale);
     if (config->head_type == BN_TIED) {
         tied_logits(state, model, allowed, codes, logits);
     } else {
-        bn_product_t product = {head, logits, config->vocab_size, allowed};
-        int16_t *tables = (int16_t *)(memory + state->buffers.tables);
-        bn_bitlinear(config->head_type, codes, config->hidden_size, tables, &product, 1);
+        bn_product_t product = {head, {logits, NULL}, config->vocab_size, allowed};
+        uint32_t *tables = (uint32_t *)(memory + state->buffers.tables);
+        bn_input_t input = {config->head_type, config->hidden_size, {codes, NULL}, tables, NULL};
+        bn_bitlinear(&input, &product, 1);
     }
     return logits;
 }

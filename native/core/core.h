@@ -16,8 +16,9 @@ enum {
     BN_MAX_HEADS = 64,
     BN_MAX_HEAD_DIM = 64,
     BN_ROWS_PER_BLOCK = 4,
-    BN_TABLE_SIZE = 256,    // entries of one lookup table: every value of a weight byte
-    BN_TABLES_AT_ONCE = 32, // bounds the tables to 16 KB, whatever the width of a matrix
+    BN_TABLE_SIZE = 256,         // entries of one lookup table: every value of a weight byte
+    BN_TABLES_AT_ONCE = 32,      // bounds the tables to 16 KB, whatever the width of a matrix
+    BN_PAIR_TABLES_AT_ONCE = 16, // twice as large
 };
 
 // m·2^e. Passed by address, because a copy can become a call of memcpy.
@@ -84,10 +85,19 @@ typedef struct {
     uint32_t row_size, filled, num_kv_heads, head_dim;
 } bn_cache_t;
 
-// One product of a shared input with a matrix: out[rows, rounded up to 4] = matrix · input.
+// What matrices are multiplied with: the codes of one token, or of two.
+typedef struct {
+    uint32_t weight_type, columns;
+    int8_t
+        *codes[2]; // [columns, rounded up to 8], from a multiple of 4 on; what is beyond the columns is lost
+    uint32_t *tables;   // scratch: [BN_TABLES_AT_ONCE][BN_TABLE_SIZE / 2]
+    int32_t *pair_sums; // scratch, for two tokens: [rows of all products]
+} bn_input_t;
+
+// One product of a shared input with a matrix: out[rows, rounded up to 4] = matrix · input, for each token.
 typedef struct {
     const uint8_t *matrix;
-    int32_t *out;
+    int32_t *out[2];
     uint32_t rows;
     const uint8_t *wanted; // a bit per row; blocks of rows without any may be left out. NULL: all rows
 } bn_product_t;
@@ -122,8 +132,8 @@ void bn_locate_weights(const bn_config_t *config, bn_weights_t *weights);
 int bn_check_owner(const bn_state_t *state, const uint8_t *model);
 
 // bitlinear.c
-void bn_bitlinear(uint32_t weight_type, const int8_t *codes, uint32_t columns, int16_t *tables,
-    const bn_product_t *products, int count);
+void bn_bitlinear(const bn_input_t *input, const bn_product_t *products, int count);
+void bn_bitlinear_pair(const bn_input_t *input, const bn_product_t *products, int count);
 
 // attention.c
 void bn_rope_angles(int16_t *rope, const uint32_t *rope_step, uint32_t head_dim, uint32_t position);

@@ -16,7 +16,7 @@ typedef struct {
     int8_t *codes;    // [widest] quantized input of matrices, or the query heads
     int16_t *rope;    // [head_dim] cosine and sine of each pair
     int32_t *scores;  // [window]
-    int16_t *tables;  // [BN_TABLES_AT_ONCE][256]
+    uint32_t *tables; // [BN_TABLES_AT_ONCE][256] of u16
     bn_cache_t cache; // of the current layer
     uint32_t slot;    // of the current token
 } decoder_t;
@@ -35,7 +35,7 @@ static void open_decoder(decoder_t *d, bn_state_t *state, const uint8_t *model) 
     d->codes = (int8_t *)(memory + b->codes);
     d->rope = (int16_t *)(memory + b->rope);
     d->scores = (int32_t *)(memory + b->scores);
-    d->tables = (int16_t *)(memory + b->tables);
+    d->tables = (uint32_t *)(memory + b->tables);
     d->cache.rows = memory + b->cache;
     d->cache.row_size = b->cache_row;
     d->cache.num_kv_heads = d->config->num_kv_heads;
@@ -68,13 +68,14 @@ static bn_scale_t norm_x(const decoder_t *d, uint32_t gamma, int bits) {
 
 // out = matrix · codes, not yet in any unit
 static void multiply(const decoder_t *d, uint32_t columns, const bn_product_t *products, int count) {
-    bn_bitlinear(d->config->weight_type, d->codes, columns, d->tables, products, count);
+    bn_input_t input = {d->config->weight_type, columns, {d->codes, NULL}, d->tables, NULL};
+    bn_bitlinear(&input, products, count);
 }
 
 // Field by field: a struct returned or assigned whole would call memcpy.
 static void set_product(bn_product_t *product, const uint8_t *matrix, int32_t *out, uint32_t rows) {
     product->matrix = matrix;
-    product->out = out;
+    product->out[0] = out;
     product->rows = rows;
     product->wanted = NULL;
 }
@@ -82,7 +83,7 @@ static void set_product(bn_product_t *product, const uint8_t *matrix, int32_t *o
 static void requant(const bn_product_t *product, const bn_scale_t *input_scale, int fraction_bits) {
     bn_scale_t matrix_scale = bn_read_scale(product->matrix);
     bn_scale_t scale = bn_mul(input_scale, &matrix_scale);
-    bn_requant(product->out, product->rows, &scale, fraction_bits);
+    bn_requant(product->out[0], product->rows, &scale, fraction_bits);
 }
 
 // x += matrix · norm(work), clamped

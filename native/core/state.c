@@ -26,7 +26,7 @@ static void locate_buffers(const bn_config_t *config, uint32_t window, bn_buffer
     buffers->work = buffers->x + 4 * hidden;
     buffers->out = buffers->work + 4 * widest;
     buffers->codes = buffers->out + 4 * BN_MAX(BN_MAX(hidden, inner), 2 * kv);
-    buffers->rope = buffers->codes + widest;
+    buffers->rope = buffers->codes + bn_align(widest + 4, 8);
     buffers->scores = buffers->rope + 2u * config->head_dim;
     buffers->tables = buffers->scores + 4 * window;
     buffers->logits = buffers->tables + 2 * BN_TABLE_SIZE * tables;

@@ -218,8 +218,9 @@ def _link(architecture: str) -> Path:
     """The objects that `bitnet-cli build` would link into the natmod, as one flat program."""
     folder = work_folder() / architecture
     folder.mkdir()
-    objects = [f"build/{path.stem}.o" for path in CORE]
-    run_make(architecture, micropython_source(print), folder, *objects)
+    run_make(architecture, micropython_source(print), folder, "all")
+    build = folder / "native" / "mpy" / "build"
+    objects = [f"build/{path.name}" for path in sorted(build.glob("*.o")) if path.name != "bitnet_mpy.o"]
     linker = [ARCHITECTURES[architecture].compiler.removesuffix("gcc") + "ld"]
     if architecture.startswith("rv32"):
         linker += ["-m", "elf32lriscv"]

@@ -1,0 +1,592 @@
+// lookup.h for Cortex-M0 and M0+, in Thumb-1. The cycles named are those of a Cortex-M0+ with memory that
+// never waits: loads and stores 2, of n registers 1 + n, taken branches 2, everything else 1.
+//
+// Eight registers take part in arithmetic, no shift is free and no load has a scaled index. So the sums stay in
+// r8-r11, which can be added to and nothing else; weights come four words with one load; and a lookup is shift,
+// shift, load, add: 5 cycles for 8 binary or 5 ternary weights.
+
+    .syntax unified
+    .thumb
+
+    .macro begin name
+    .section .text.\name, "ax", %progbits
+    .balign 4
+    .global \name
+    .type \name, %function
+    .thumb_func
+\name:
+    push {r4-r7, lr}
+    mov r4, r8
+    mov r5, r9
+    mov r6, r10
+    mov r7, r11
+    push {r4-r7}
+    .endm
+
+    // What the function has pushed itself is `bytes`.
+    .macro end name, bytes
+    add sp, #\bytes
+    pop {r4-r7}
+    mov r8, r4
+    mov r9, r5
+    mov r10, r6
+    mov r11, r7
+    pop {r4-r7, pc}
+    .size \name, . - \name
+    .endm
+
+// --- the sums of rows ---
+
+    // sum += table[byte of word]. r1: the table; r7: a mask of the byte, times the size of an entry; r2: lost.
+    .macro lookup word, byte, sum, load, entry_bits
+    .if \byte == 0
+    lsls r2, \word, #\entry_bits
+    .else
+    lsrs r2, \word, #8 * \byte - \entry_bits
+    .endif
+    ands r2, r7
+    \load r2, [r1, r2]
+    add \sum, r2
+    .endm
+
+    // A weight word: four rows of one group, 21 cycles. r12: bytes of a table.
+    .macro group word, load, entry_bits
+    lookup \word, 0, r8, \load, \entry_bits
+    lookup \word, 1, r9, \load, \entry_bits
+    lookup \word, 2, r10, \load, \entry_bits
+    lookup \word, 3, r11, \load, \entry_bits
+    add r1, r12
+    .endm
+
+    .equ SINGLE_BYTES, 2 + 34   // of code: a load and a group
+    .equ FOUR_BYTES, 2 + 4 * 34
+
+    // r0: the stretch, r1: weights, r2: out, r3: blocks of rows, at least one.
+    //
+    // There is no loop over the groups: the code for as many as a stretch can have stands in a row, and each
+    // block enters it where as many are left as it has. First those beyond a multiple of four, one by one, then
+    // four at a time.
+    .macro rows name, load, entry_bits, fours, from_start
+    begin \name
+    mov lr, r2                  // lr: out
+    lsls r3, r3, #4
+    adds r3, r3, r2
+    ldm r0, {r0, r2, r4, r5}    // tables, groups, skip, start
+    // r7: where to enter the fours; r6: where to enter, which is that unless there are singles
+    lsrs r6, r2, #2
+    movs r7, #\fours
+    subs r7, r7, r6
+    movs r6, #FOUR_BYTES
+    muls r7, r6
+    adr r6, \name\()_fours
+    adds r7, r7, r6
+    movs r6, r7
+    lsls r2, r2, #30
+    lsrs r2, r2, #30
+    beq \name\()_push
+    movs r6, #3
+    subs r2, r6, r2
+    movs r6, #SINGLE_BYTES
+    muls r2, r6
+    adr r6, \name\()_singles
+    adds r6, r6, r2
+\name\()_push:
+    push {r0, r3-r7}            // [sp]: tables, end of out, skip, start, enter, fours
+    movs r0, r1
+    movs r7, #255
+    lsls r7, r7, #\entry_bits
+    movs r1, #1
+    lsls r1, r1, #8 + \entry_bits
+    mov r12, r1
+    b \name\()_block
+
+    .if \from_start
+\name\()_continue:
+    .else
+\name\()_block:
+    .endif
+    mov r2, lr
+    ldm r2!, {r3-r6}
+    mov r8, r3
+    mov r9, r4
+    mov r10, r5
+    mov r11, r6
+    .if \from_start
+    b \name\()_enter
+\name\()_block:
+    ldr r2, [sp, #12]
+    cmp r2, #0
+    beq \name\()_continue
+    mov r8, r2
+    mov r9, r2
+    mov r10, r2
+    mov r11, r2
+    .endif
+\name\()_enter:
+    ldr r1, [sp]
+    ldr r2, [sp, #16]
+    mov pc, r2
+
+    .balign 4
+\name\()_singles:
+    .rept 3
+    ldm r0!, {r3}
+    group r3, \load, \entry_bits
+    .endr
+    ldr r2, [sp, #20]
+    mov pc, r2
+    .balign 4
+\name\()_fours:
+    .rept \fours
+    ldm r0!, {r3-r6}
+    group r3, \load, \entry_bits
+    group r4, \load, \entry_bits
+    group r5, \load, \entry_bits
+    group r6, \load, \entry_bits
+    .endr
+    mov r3, r8
+    mov r4, r9
+    mov r5, r10
+    mov r6, r11
+    mov r2, lr
+    stm r2!, {r3-r6}
+    mov lr, r2
+    ldr r1, [sp, #8]
+    adds r0, r0, r1
+    ldr r1, [sp, #4]
+    cmp r2, r1
+    beq \name\()_done
+    b \name\()_block
+\name\()_done:
+    end \name, 24
+    .endm
+
+    rows bn_add_rows, ldrh, 1, 8, 1
+    rows bn_add_rows_pair, ldr, 2, 4, 0
+
+    // r0: pairs, r1: first, r2: second, r3: blocks, at least one. 33 cycles a block.
+    begin bn_take_apart
+take_block_apart:
+    .rept 2
+    ldm r0!, {r4, r5}
+    sxth r6, r4
+    sxth r7, r5
+    stm r1!, {r6, r7}
+    subs r4, r4, r6
+    subs r5, r5, r7
+    asrs r4, r4, #16
+    asrs r5, r5, #16
+    stm r2!, {r4, r5}
+    .endr
+    subs r3, #1
+    bne take_block_apart
+    end bn_take_apart, 0
+
+// --- tables of binary weights ---
+
+    // Writes 32 · 4 words, where bit n of the step adds what the register of `by` adds up to: between two
+    // steps only the lowest bit that becomes 1 counts, because its register holds its own sum less those of
+    // all lower bits.
+    .macro ruler_step by
+    stm r0!, {r1-r4}
+    add r1, \by
+    add r2, \by
+    add r3, \by
+    add r4, \by
+    .endm
+
+    .macro ruler_8
+    ruler_step r8
+    ruler_step r9
+    ruler_step r8
+    ruler_step r10
+    ruler_step r8
+    ruler_step r9
+    ruler_step r8
+    .endm
+
+    .macro ruler_32
+    ruler_8
+    ruler_step r11
+    ruler_8
+    ruler_step r12
+    ruler_8
+    ruler_step r11
+    ruler_8
+    stm r0!, {r1-r4}
+    .endm
+
+    // step register = \code less the sum of the lower ones, which r6 holds negated
+    .macro ruler_register register, code
+    mov \register, \code
+    add \register, r6
+    subs r6, r6, \code
+    .endm
+
+    // r0: tables, r1: codes, r2: groups, at least one. A word holds the entries with bit 0 clear (low half) and
+    // set; r1-r4 hold the words for bits 1 and 2.
+    begin bn_build_binary
+    lsls r2, r2, #9
+    adds r2, r2, r0
+    movs r3, #2
+    lsls r4, r3, #16
+    orrs r3, r4                 // 2 in both halves
+    lsls r4, r3, #9             // BN_TABLE_BIAS in both halves
+    push {r2-r4}                // [sp]: end, 2, bias
+    mov lr, r1
+
+binary_table:
+    mov r1, lr
+    ldm r1!, {r6, r7}           // 8 codes
+    mov lr, r1
+    ldr r5, [sp, #4]
+    // D_j = 2·code_j in both halves. r4 = D_0 + D_1 + D_2, less twice what bit 0 adds to the high half
+    sxtb r4, r6
+    lsls r1, r4, #18
+    muls r4, r5
+    subs r4, r4, r1
+    lsls r2, r6, #16
+    asrs r2, r2, #24
+    muls r2, r5
+    adds r4, r4, r2
+    lsls r3, r6, #8
+    asrs r3, r3, #24
+    muls r3, r5
+    adds r4, r4, r3
+    asrs r6, r6, #24
+    muls r6, r5
+    mov r8, r6
+    rsbs r6, r6, #0             // r6 = -(D_3 + …)
+    sxtb r1, r7
+    muls r1, r5
+    ruler_register r9, r1
+    lsls r1, r7, #16
+    asrs r1, r1, #24
+    muls r1, r5
+    ruler_register r10, r1
+    lsls r1, r7, #8
+    asrs r1, r1, #24
+    muls r1, r5
+    ruler_register r11, r1
+    asrs r1, r7, #24
+    muls r1, r5
+    ruler_register r12, r1
+    // the first word: bias − ΣD / 2, and bit 0 in the high half
+    subs r1, r6, r4
+    asrs r1, r1, #1
+    ldr r4, [sp, #8]
+    adds r1, r1, r4
+    adds r2, r1, r2
+    adds r4, r2, r3
+    adds r3, r1, r3
+    ruler_32
+    ldr r1, [sp]
+    cmp r0, r1
+    beq binary_done
+    b binary_table
+binary_done:
+    end bn_build_binary, 12
+
+    // step register = the code that `extract` leaves in r1, for both tokens at once, less the sum of the lower
+    // ones. \left: the shift that brings code j of a word to its top.
+    .macro pair_code left
+    .if \left == 24
+    sxtb r1, r5
+    .elseif \left == 0
+    asrs r1, r5, #24
+    .else
+    lsls r1, r5, #\left
+    asrs r1, r1, #24
+    .endif
+    .if \left != 0
+    lsls r2, r7, #\left
+    asrs r2, r2, #24
+    .else
+    asrs r2, r7, #24
+    .endif
+    lsls r2, r2, #17
+    lsls r1, r1, #1
+    adds r1, r1, r2
+    .endm
+
+    // r0: tables, r1 and r2: the codes of both tokens, r3: groups, at least one. An entry is a word that both
+    // sums are added to, the second times 2^16; r1-r4 hold those for bits 0 and 1.
+    begin bn_build_binary_pair
+    lsls r3, r3, #10
+    adds r3, r3, r0
+    push {r1-r3}                // [sp]: codes, codes, end
+
+binary_pair_table:
+    mov r12, r0
+    ldr r0, [sp, #0]
+    ldm r0!, {r5}
+    ldr r2, [sp, #4]
+    ldm r2!, {r7}
+    push {r2}                   // kept until the first four codes are done
+    pair_code 24
+    movs r4, r1                 // D_0
+    pair_code 16
+    movs r3, r1                 // D_1
+    pair_code 8
+    mov r8, r1
+    rsbs r6, r1, #0             // r6 = -(D_2 + …)
+    pair_code 0
+    ruler_register r9, r1
+    pop {r2}
+    ldm r0!, {r5}
+    str r0, [sp, #0]
+    ldm r2!, {r7}
+    str r2, [sp, #4]
+    pair_code 24
+    ruler_register r10, r1
+    pair_code 16
+    ruler_register r11, r1
+    pair_code 8
+    mov r0, r12
+    ruler_register r12, r1
+    pair_code 0
+    mov lr, r1
+    add lr, r6
+    subs r6, r6, r1
+    // the first entry, −ΣD / 2, then those of bits 0 and 1
+    subs r1, r6, r4
+    subs r1, r1, r3
+    asrs r1, r1, #1
+    adds r2, r1, r4
+    adds r4, r2, r3
+    adds r3, r1, r3
+    ruler_32
+    add r1, lr
+    add r2, lr
+    add r3, lr
+    add r4, lr
+    ruler_32
+    ldr r1, [sp, #8]
+    cmp r0, r1
+    beq binary_pair_done
+    b binary_pair_table
+binary_pair_done:
+    end bn_build_binary_pair, 12
+
+// --- tables of ternary weights ---
+
+    // As ruler_step, for the three words r1-r3 or, with two digits inside, the six r1-r6.
+    .macro ternary_write words
+    .if \words == 3
+    stm r0!, {r1-r3}
+    .else
+    stm r0!, {r1-r6}
+    .endif
+    .endm
+
+    .macro ternary_step by, words
+    ternary_write \words
+    add r1, \by
+    add r2, \by
+    add r3, \by
+    .if \words == 6
+    add r4, \by
+    add r5, \by
+    add r6, \by
+    .endif
+    .endm
+
+    .macro ternary_3 words
+    ternary_step r8, \words
+    ternary_step r8, \words
+    ternary_write \words
+    .endm
+
+    .macro ternary_9 words
+    .rept 2
+    ternary_step r8, \words
+    ternary_step r8, \words
+    ternary_step r9, \words
+    .endr
+    ternary_3 \words
+    .endm
+
+    .macro ternary_27 words
+    .rept 2
+    .rept 2
+    ternary_step r8, \words
+    ternary_step r8, \words
+    ternary_step r9, \words
+    .endr
+    ternary_step r8, \words
+    ternary_step r8, \words
+    ternary_step r10, \words
+    .endr
+    ternary_9 \words
+    .endm
+
+    // C_j: code j in both halves. r5: the entry whose higher digits are 2 and whose others are 0, in both halves;
+    // \code: of the digit that the halves are to differ in. Leaves the words for digit 0 in r1-r3, and r5 for
+    // the digit below.
+    .macro ternary_begin code
+    lsls r1, \code, #16
+    adds r1, r1, r5
+    adds r5, r5, \code
+    adds r5, r5, \code
+    adds r2, r1, r4
+    adds r3, r2, r4
+    .endm
+
+    .macro both_halves code, offset
+    ldrb \code, [r1, #\offset]
+    sxtb \code, \code
+    muls \code, r3
+    .endm
+
+    // r0: tables, r1: codes, r2: groups, at least one. SPEC.md 1.2 orders the entries so that two that differ
+    // in one digit only, 0 or 1, share a word.
+    begin bn_build_ternary
+    lsls r2, r2, #9
+    adds r2, r2, r0
+    movs r3, #1
+    lsls r4, r3, #16
+    orrs r3, r4                 // 1 in both halves
+    lsls r4, r3, #10            // BN_TABLE_BIAS in both halves
+    push {r1-r4}                // [sp]: codes, end, 1, bias
+
+ternary_table:
+    ldr r1, [sp, #0]
+    ldr r3, [sp, #8]
+    both_halves r4, 0
+    both_halves r5, 1
+    both_halves r6, 2
+    both_halves r7, 3
+    both_halves r2, 4
+    adds r1, #5
+    str r1, [sp, #0]
+    // From one step to the next a digit goes from 0 to 1 or to 2, and those below from 2 to 0.
+    mov r8, r5                  // C_1
+    lsls r1, r5, #1
+    subs r3, r6, r1
+    mov r9, r3                  // C_2 − 2·C_1
+    subs r3, r7, r1
+    subs r3, r3, r6
+    subs r3, r3, r6
+    mov r10, r3                 // C_3 − 2·C_2 − 2·C_1
+    mov r11, r5
+    mov r12, r6
+    mov lr, r7
+    // bias − ΣC
+    adds r5, r5, r4
+    adds r5, r5, r6
+    adds r5, r5, r7
+    adds r5, r5, r2
+    ldr r3, [sp, #12]
+    subs r5, r3, r5
+    mov r7, r2
+    ternary_begin r7
+    ternary_27 3
+    mov r7, lr
+    ternary_begin r7
+    ternary_9 3
+    mov r7, r12
+    ternary_begin r7
+    ternary_3 3
+    mov r7, r11
+    ternary_begin r7
+    ternary_write 3
+    lsls r1, r4, #16
+    adds r1, r1, r5
+    adds r2, r5, r4
+    adds r2, r2, r4
+    stm r0!, {r1, r2}
+    adds r0, #512 - 488
+    ldr r1, [sp, #4]
+    cmp r0, r1
+    beq ternary_done
+    b ternary_table
+ternary_done:
+    end bn_build_ternary, 16
+
+    // r7: the entry whose higher digits are 2 and whose others are 0; \code: of the next digit. Leaves the words
+    // for its values 0 and 1 and for those of digit 0 in r1-r6, and r7 for the digit below. [sp + 12]: C_0.
+    .macro ternary_pair_begin code
+    movs r1, r7
+    mov r5, \code
+    adds r2, r7, r5
+    adds r7, r2, r5
+    ldr r6, [sp, #12]
+    adds r3, r1, r6
+    adds r4, r2, r6
+    adds r5, r3, r6
+    adds r6, r4, r6
+    .endm
+
+    // \code = code \offset of r1 and, times 2^16, that of r2; r7: lost.
+    .macro both_tokens code, offset
+    ldrb \code, [r1, #\offset]
+    sxtb \code, \code
+    ldrb r7, [r2, #\offset]
+    lsls r7, r7, #24
+    asrs r7, r7, #8
+    adds \code, \code, r7
+    .endm
+
+    // r0: tables, r1 and r2: the codes of both tokens, r3: groups, at least one; entries as in
+    // bn_build_binary_pair, in the order of bn_build_ternary.
+    begin bn_build_ternary_pair
+    lsls r3, r3, #10
+    adds r3, r3, r0
+    push {r1-r4}                // [sp]: codes, codes, end, C_0
+
+ternary_pair_table:
+    mov lr, r0
+    ldr r1, [sp, #0]
+    ldr r2, [sp, #4]
+    both_tokens r0, 4
+    both_tokens r3, 0
+    str r3, [sp, #12]
+    both_tokens r4, 1
+    both_tokens r5, 2
+    both_tokens r6, 3
+    adds r1, #5
+    adds r2, #5
+    str r1, [sp, #0]
+    str r2, [sp, #4]
+    // As in bn_build_ternary.
+    mov r8, r4
+    lsls r1, r4, #1
+    subs r2, r5, r1
+    mov r9, r2
+    subs r2, r6, r1
+    subs r2, r2, r5
+    subs r2, r2, r5
+    mov r10, r2
+    mov r11, r4
+    mov r12, r5
+    // −ΣC
+    adds r3, r3, r4
+    adds r3, r3, r5
+    adds r3, r3, r6
+    adds r3, r3, r0
+    rsbs r7, r3, #0
+    mov r3, lr
+    mov lr, r6
+    mov r6, r0
+    mov r0, r3
+    ternary_pair_begin r6
+    ternary_27 6
+    ternary_pair_begin lr
+    ternary_9 6
+    ternary_pair_begin r12
+    ternary_3 6
+    ternary_pair_begin r11
+    ternary_write 6
+    ldr r2, [sp, #12]
+    movs r1, r7
+    adds r2, r2, r1
+    ldr r3, [sp, #12]
+    adds r3, r3, r2
+    stm r0!, {r1-r3}
+    adds r0, #1024 - 972
+    ldr r1, [sp, #8]
+    cmp r0, r1
+    beq ternary_pair_done
+    b ternary_pair_table
+ternary_pair_done:
+    end bn_build_ternary_pair, 16
