@@ -43,7 +43,8 @@ typedef struct {
 // Where each buffer lies in the state, in bytes; `window` is the state's own.
 typedef struct {
     uint32_t window, cache_row;
-    uint32_t x, work, out, codes, rope, scores, tables, logits, cache, size;
+    uint32_t token_size; // bytes from x to rope, which there are of a second token once more behind them
+    uint32_t x, work, out, codes, rope, scores, pair_sums, tables, logits, cache, size;
 } bn_buffers_t;
 
 // The beginning of the state buffer.

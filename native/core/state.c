@@ -18,7 +18,7 @@ static void locate_buffers(const bn_config_t *config, uint32_t window, bn_buffer
     uint32_t widest = BN_MAX(BN_MAX(hidden, inner), query);
     uint32_t type = config->head_type == BN_TERNARY ? BN_TERNARY : config->weight_type;
     uint32_t tables = bn_groups(type, widest);
-    tables = tables < BN_TABLES_AT_ONCE ? tables : BN_TABLES_AT_ONCE;
+    tables = tables < BN_PAIR_TABLES_AT_ONCE ? tables : BN_PAIR_TABLES_AT_ONCE;
 
     buffers->window = window;
     buffers->cache_row = bn_kv_size(config) + 2u * config->num_kv_heads;
@@ -27,9 +27,11 @@ static void locate_buffers(const bn_config_t *config, uint32_t window, bn_buffer
     buffers->out = buffers->work + 4 * widest;
     buffers->codes = buffers->out + 4 * BN_MAX(BN_MAX(hidden, inner), 2 * kv);
     buffers->rope = buffers->codes + bn_align(widest + 4, 8);
-    buffers->scores = buffers->rope + 2u * config->head_dim;
-    buffers->tables = buffers->scores + 4 * window;
-    buffers->logits = buffers->tables + 2 * BN_TABLE_SIZE * tables;
+    buffers->token_size = buffers->rope + 2u * config->head_dim - buffers->x;
+    buffers->scores = buffers->x + 2 * buffers->token_size;
+    buffers->pair_sums = buffers->scores + 4 * window;
+    buffers->tables = buffers->pair_sums + 4 * BN_MAX(BN_MAX(query + 2 * kv, 2 * inner), hidden);
+    buffers->logits = buffers->tables + 4 * BN_TABLE_SIZE * tables;
     buffers->cache = buffers->logits + 4 * vocab;
     buffers->size = bn_align(buffers->cache + config->num_layers * window * buffers->cache_row, 4);
 }

@@ -78,6 +78,24 @@ def test_logits(name: str, shape: str, weights: str, record_property: Callable[.
     np.testing.assert_array_equal(logits, expected(shape, weights))
 
 
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", ["x86-64", "cortex-m0plus", "cortex-m7", "rv32imc"])
+def test_tokens_in_pairs(name: str, shape: str, weights: str) -> None:
+    """Fed in one call, tokens go two by two; an odd one goes alone."""
+    called = target(name)
+    assert isinstance(called, HostLibrary | Emulated)
+    ids = list(tokens(shape))
+    for count in (2, TOKENS):
+        state, at = called.open(model(shape, weights))
+        called.feed(state, at, ids[:count])
+        assert called.check("bn_position", state, at) == count
+        out = called.allocate(bytes(4 * SHAPES[shape][0]))
+        called.check("bn_logits", state, at, out)
+        logits = np.frombuffer(called.read(out, 4 * SHAPES[shape][0]), "<i4")
+        np.testing.assert_array_equal(logits, expected(shape, weights)[count - 1])
+
+
 @functools.cache
 def stock_model_reply() -> tuple[bytes, list[int], Logits]:
     """The stock model, more tokens than its window holds, and the oracle's logits after each."""
