@@ -23,6 +23,16 @@ typedef enum {
     BN_ERR_EMPTY = -11, // no token has been fed yet
 } bn_error_t;
 
+// Where the weights of the layers are read from when tokens run.
+typedef enum {
+    BN_IN_PLACE = 0, // where the model lies
+    BN_COPIED = 1,   // from a copy behind the state
+    BN_STREAMED =
+        2, // from a buffer for one layer behind the state, which is filled while the layer is computed
+} bn_placement_t;
+
+enum { BN_NO_DMA = -1, BN_LAST_DMA_CHANNEL = 11 };
+
 // Checks everything about the model that SPEC.md lets a reader check. Returns BN_OK or an error.
 int bn_check(const void *model, size_t size);
 
@@ -31,6 +41,13 @@ int bn_state_size(const void *model, size_t size, unsigned window);
 
 // Checks the model and prepares the state at position 0.
 int bn_init(void *state, size_t state_size, const void *model, size_t size, unsigned window);
+
+// Bytes behind the state, bn_state_size() from its start, that a placement needs; or an error.
+int bn_placement_size(const void *model, size_t size, unsigned placement);
+
+// Places the weights, after bn_init, which leaves them in place. With a DMA channel of an RP2040 a stream is
+// filled in the background; the channel must be the caller's. BN_NO_DMA: by the processor.
+int bn_place(void *state, size_t state_size, const void *model, unsigned placement, int dma_channel);
 
 // For callers that cannot vouch for their buffers: BN_OK if both are as bn_init left them. The functions
 // below trust the buffers to be at least as large as they were then, and compare no more than a few header

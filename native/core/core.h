@@ -11,6 +11,9 @@ _Static_assert((-1 >> 1) == -1, "right shifts keep the sign");
 enum { BN_BINARY = 1, BN_TERNARY = 2 };
 enum { BN_TIED = 0 };
 
+// The parts of a layer in the order of the file and of their use: each can be fetched by itself.
+enum { BN_ATTENTION_PART, BN_GATE_UP_PART, BN_DOWN_PART };
+
 enum {
     BN_HEADER_SIZE = 64,
     BN_MAX_HEADS = 64,
@@ -56,7 +59,19 @@ typedef struct {
     uint32_t position; // tokens since the last reset, mod 2^32
     uint32_t slot;     // the cache row the next token goes to
     uint32_t filled;   // cache rows that hold a token
+    uint32_t placement;
+    int32_t dma_channel;
+    uint32_t fetched; // parts of the first layer that are in the stream's buffer already
 } bn_state_t;
+
+// Where a forward pass is with the weights. Parts are counted from the first of this token.
+typedef struct {
+    bn_state_t *state;
+    const uint8_t *layers;
+    uint8_t *buffer;
+    uint32_t requested, arrived, finished;
+    uint32_t next_layer, next_part; // to be requested
+} bn_source_t;
 
 #define BN_MAX(a, b) ((a) > (b) ? (a) : (b))
 
@@ -131,6 +146,18 @@ void bn_locate_weights(const bn_config_t *config, bn_weights_t *weights);
 
 // state.c
 int bn_check_owner(const bn_state_t *state, const uint8_t *model);
+
+// placement.c
+uint32_t bn_room(const bn_state_t *state);
+void bn_open_source(bn_source_t *source, bn_state_t *state, const uint8_t *model);
+const uint8_t *bn_begin_part(bn_source_t *source, uint32_t layer);
+void bn_fetch_ahead(bn_source_t *source);
+void bn_end_part(bn_source_t *source);
+void bn_close_source(bn_source_t *source);
+
+// fetch.c: one copy at a time, of a multiple of 4 bytes
+void bn_fetch(int channel, void *to, const void *from, uint32_t bytes);
+int bn_fetch_is_done(int channel);
 
 // bitlinear.c
 void bn_bitlinear(const bn_input_t *input, const bn_product_t *products, int count);

@@ -26,6 +26,7 @@ typedef struct {
     uint32_t *tables;   // [BN_TABLES_AT_ONCE][256] of u16
     int32_t *pair_sums; // [rows that share an input]
     bn_cache_t cache;   // of the current layer
+    bn_source_t source; // of the layers' weights
     token_t token[2];
     int count;
 } decoder_t;
@@ -84,9 +85,10 @@ static void norm_x(const decoder_t *d, token_t *token, const uint8_t *gamma, int
 }
 
 // Each token's out = matrix · codes, not yet in any unit.
-static void multiply(const decoder_t *d, uint32_t columns, const bn_product_t *products, int count) {
+static void multiply(decoder_t *d, uint32_t columns, const bn_product_t *products, int count) {
     bn_input_t input = {
         d->config->weight_type, columns, {d->token[0].codes, d->token[1].codes}, d->tables, d->pair_sums};
+    bn_fetch_ahead(&d->source);
     if (d->count == 1) {
         bn_bitlinear(&input, products, count);
     } else {
@@ -212,7 +214,7 @@ static void gate_units(int32_t *gate, int32_t *up, uint32_t n) {
     }
 }
 
-static void feed_forward(decoder_t *d, const uint8_t *layer) {
+static void feed_forward_up(decoder_t *d, const uint8_t *layer) {
     const bn_weights_t *w = d->weights;
     uint32_t n = d->config->intermediate_size;
     token_t *first = &d->token[0], *second = &d->token[1];
@@ -226,7 +228,11 @@ static void feed_forward(decoder_t *d, const uint8_t *layer) {
     for (int i = 0; i < d->count; i++) {
         gate_units(d->token[i].work, d->token[i].out, n);
     }
-    add_to_residual(d, layer + w->ffn_sub_norm, n, layer + w->down);
+}
+
+static void feed_forward_down(decoder_t *d, const uint8_t *layer) {
+    const bn_weights_t *w = d->weights;
+    add_to_residual(d, layer + w->ffn_sub_norm, d->config->intermediate_size, layer + w->down);
 }
 
 // Takes the next place of the cache for each token, and begins with its embedding.
@@ -249,13 +255,17 @@ static void forward(bn_state_t *state, const uint8_t *model, const uint16_t *ids
     decoder_t d;
     open_decoder(&d, state, model, count);
     begin_tokens(&d, state, ids);
-    const uint8_t *layer = model + d.weights->layers;
-    for (int i = 0; i < d.config->num_layers; i++) {
-        attention(&d, layer);
-        feed_forward(&d, layer);
-        layer += d.weights->layer_size;
+    bn_open_source(&d.source, state, model);
+    for (uint32_t i = 0; i < d.config->num_layers; i++) {
+        attention(&d, bn_begin_part(&d.source, i));
+        bn_end_part(&d.source);
+        feed_forward_up(&d, bn_begin_part(&d.source, i));
+        bn_end_part(&d.source);
+        feed_forward_down(&d, bn_begin_part(&d.source, i));
+        bn_end_part(&d.source);
         d.cache.rows += state->buffers.window * d.cache.row_size;
     }
+    bn_close_source(&d.source);
 }
 
 int bn_feed(void *memory, const void *model, const uint16_t *tokens, size_t count) {

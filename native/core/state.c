@@ -72,6 +72,9 @@ int bn_init(void *memory, size_t state_size, const void *model, size_t size, uns
     bn_read_header(model, size, &state->config);
     bn_locate_weights(&state->config, &state->weights);
     locate_buffers(&state->config, window ? window : state->config.window, &state->buffers);
+    state->placement = BN_IN_PLACE;
+    state->dma_channel = BN_NO_DMA;
+    state->fetched = 0;
     return bn_reset(state, model);
 }
 
@@ -125,6 +128,11 @@ int bn_check_state(const void *memory, size_t state_size, const void *model, siz
         state->filled > window || !is_equal(&config, &state->config, sizeof(config)) ||
         !is_equal(&weights, &state->weights, sizeof(weights)) ||
         !is_equal(&buffers, &state->buffers, sizeof(buffers))) {
+        return BN_ERR_STATE;
+    }
+    if (state->placement > BN_STREAMED || bn_room(state) > state_size - buffers.size ||
+        state->dma_channel < BN_NO_DMA || state->dma_channel > BN_LAST_DMA_CHANNEL ||
+        state->fetched > BN_DOWN_PART + 1) {
         return BN_ERR_STATE;
     }
     return BN_OK;

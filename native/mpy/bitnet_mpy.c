@@ -57,6 +57,22 @@ static unsigned get_window(size_t n_args, const mp_obj_t *args, size_t index) {
     return (unsigned)window;
 }
 
+static unsigned get_placement(size_t n_args, const mp_obj_t *args, size_t index) {
+    mp_int_t placement = n_args > index ? mp_obj_get_int(args[index]) : BN_IN_PLACE;
+    if (placement < BN_IN_PLACE || placement > BN_STREAMED) {
+        mp_raise_ValueError("placement must be 0 (in place), 1 (copied) or 2 (streamed)");
+    }
+    return (unsigned)placement;
+}
+
+static int get_dma_channel(size_t n_args, const mp_obj_t *args, size_t index) {
+    mp_int_t channel = n_args > index ? mp_obj_get_int(args[index]) : BN_NO_DMA;
+    if (channel < BN_NO_DMA || channel > BN_LAST_DMA_CHANNEL) {
+        mp_raise_ValueError("dma_channel must be 0 to 11, or -1 for none");
+    }
+    return (int)channel;
+}
+
 // A buffer of at least `count` u16, not inside the state.
 static uint16_t *get_u16(mp_obj_t obj, size_t count, unsigned flags, const mp_buffer_info_t *state) {
     mp_buffer_info_t info;
@@ -88,25 +104,28 @@ static mp_obj_t bitnet_check(mp_obj_t model_obj) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(bitnet_check_obj, bitnet_check);
 
-// state_size(model, window=0) -> bytes
+// state_size(model, window=0, placement=0) -> bytes
 static mp_obj_t bitnet_state_size(size_t n_args, const mp_obj_t *args) {
     mp_buffer_info_t model;
     get_model(args[0], &model);
-    unsigned window = get_window(n_args, args, 1);
-    return MP_OBJ_NEW_SMALL_INT(check(bn_state_size(model.buf, model.len, window)));
+    unsigned window = get_window(n_args, args, 1), placement = get_placement(n_args, args, 2);
+    int size = check(bn_state_size(model.buf, model.len, window));
+    return MP_OBJ_NEW_SMALL_INT(size + check(bn_placement_size(model.buf, model.len, placement)));
 }
-static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_state_size_obj, 1, 2, bitnet_state_size);
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_state_size_obj, 1, 3, bitnet_state_size);
 
-// init(model, state, window=0)
+// init(model, state, window=0, placement=0, dma_channel=-1)
 static mp_obj_t bitnet_init(size_t n_args, const mp_obj_t *args) {
     mp_buffer_info_t model, state;
     get_model(args[0], &model);
     mp_get_buffer_raise(args[1], &state, MP_BUFFER_RW);
-    unsigned window = get_window(n_args, args, 2);
+    unsigned window = get_window(n_args, args, 2), placement = get_placement(n_args, args, 3);
+    int dma_channel = get_dma_channel(n_args, args, 4);
     check(bn_init(state.buf, state.len, model.buf, model.len, window));
+    check(bn_place(state.buf, state.len, model.buf, placement, dma_channel));
     return mp_const_none;
 }
-static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_init_obj, 2, 3, bitnet_init);
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_init_obj, 2, 5, bitnet_init);
 
 // reset(model, state)
 static mp_obj_t bitnet_reset(size_t n_args, const mp_obj_t *args) {
