@@ -20,22 +20,38 @@ static void build_binary_table(int16_t *table, const int8_t *codes, uint32_t n) 
     }
 }
 
-// table[Σ digit_j·3^j] = Σ (digit_j − 1)·code_j. Bytes above 242 are in no sound file and select what was
-// there before.
-static void build_ternary_table(int16_t *table, const int8_t *codes, uint32_t n) {
-    int32_t sum = 0;
-    for (uint32_t j = 0; j < n; j++) {
-        sum -= codes[j];
-    }
-    table[0] = (int16_t)sum;
-    for (uint32_t j = 0, size = 1; j < 5; j++, size *= 3) {
-        int32_t step = j < n ? codes[j] : 0;
+// plain[Σ digit_j·3^j] = Σ (digit_j − 1)·code_j over four columns, in the order of rising numbers.
+static void sum_four_columns(int16_t *plain, const int32_t *codes) {
+    plain[0] = (int16_t)(-codes[0] - codes[1] - codes[2] - codes[3]);
+    for (uint32_t j = 0, size = 1; j < 4; j++, size *= 3) {
         // Digit 2 is digit 1 plus the code again, so one run over both copies.
-        int16_t *end = table + 2 * size;
-        for (int16_t *from = table, *to = table + size; from < end;) {
-            *to++ = (int16_t)(*from++ + step);
+        int16_t *end = plain + 2 * size;
+        for (int16_t *from = plain, *to = plain + size; from < end;) {
+            *to++ = (int16_t)(*from++ + codes[j]);
         }
     }
+}
+
+// table[f_5(digits)] = Σ (digit_j − 1)·code_j; SPEC.md 1.2 defines f_5. Bytes above 242 are in no sound file
+// and select what was there before.
+static void build_ternary_table(int16_t *table, const int8_t *codes, uint32_t n) {
+    int32_t code[5];
+    for (uint32_t j = 0; j < 5; j++) {
+        code[j] = j < n ? codes[j] : 0;
+    }
+    int16_t plain[81];
+    sum_four_columns(plain, code);
+    // Pairs that differ in digit j, all digits after it 2: as in plain, whose digits from j on are 0, and
+    // more.
+    int32_t more = -code[4];
+    for (uint32_t j = 5, pairs = 81; j-- > 0; pairs = (pairs * 43) >> 7) { // ⌊pairs / 3⌋
+        for (uint32_t i = 0; i < pairs; i++) {
+            *table++ = (int16_t)(plain[i] + more);
+            *table++ = (int16_t)(plain[i] + more + code[j]);
+        }
+        more += 2 * code[j];
+    }
+    *table = (int16_t)(plain[0] + more);
 }
 
 static void build_tables(
