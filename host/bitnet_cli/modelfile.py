@@ -19,7 +19,7 @@ BINARY, TERNARY = 1, 2
 TIED = 0
 
 _MAGIC = b"BITN"
-_VERSION = 1
+_VERSION = 2
 _HEADER = struct.Struct("<4sHHII HHHBBBBHBBBB4I 16s")
 _SCALE = struct.Struct("<Hh")
 _COLUMNS_PER_BYTE = {BINARY: 8, TERNARY: 5}
@@ -45,6 +45,7 @@ _CHOICES = {
 
 Int8 = npt.NDArray[np.int8]
 Int16 = npt.NDArray[np.int16]
+UInt8 = npt.NDArray[np.uint8]
 UInt32 = npt.NDArray[np.uint32]
 
 
@@ -412,14 +413,15 @@ def _pack_weights(values: Int8, weight_type: int) -> bytes:
         packed = np.packbits(digits, axis=1, bitorder="little")
     else:
         digits = np.pad((values + 1).astype(np.uint8), padding, constant_values=1)
-        packed = digits.reshape(len(digits), -1, per_byte) @ _POWERS_OF_3
+        packed = _ternary_bytes(per_byte)[digits.reshape(len(digits), -1, per_byte) @ _POWERS_OF_3]
     blocks = packed.reshape(-1, _ROWS_PER_BLOCK, packed.shape[1])
     return blocks.transpose(0, 2, 1).tobytes()
 
 
 def _unpack_weights(data: bytes | memoryview, rows: int, columns: int, weight_type: int) -> Int8:
     """The inverse of _pack_weights; refuses what it would not write."""
-    groups = -(-columns // _COLUMNS_PER_BYTE[weight_type])
+    per_byte = _COLUMNS_PER_BYTE[weight_type]
+    groups = -(-columns // per_byte)
     blocks = np.frombuffer(data, np.uint8).reshape(-1, groups, _ROWS_PER_BLOCK)
     packed = np.ascontiguousarray(blocks.transpose(0, 2, 1)).reshape(-1, groups)
     values: Int8
@@ -429,7 +431,8 @@ def _unpack_weights(data: bytes | memoryview, rows: int, columns: int, weight_ty
     else:
         if (packed >= 243).any():
             raise BitnetError("the model file is damaged: a ternary weight byte is above 242")
-        digits = (packed[:, :, None] // _POWERS_OF_3 % 3).astype(np.int8)
+        ordered = np.argsort(_ternary_bytes(per_byte)).astype(np.uint8)[packed]
+        digits = (ordered[:, :, None] // _POWERS_OF_3 % 3).astype(np.int8)
         values, filler = digits.reshape(len(packed), -1) - np.int8(1), 0
     if (values[rows:] != filler).any() or (values[:, columns:] != filler).any():
         raise BitnetError("the model file is damaged: the padding of a matrix is not empty")
@@ -484,6 +487,15 @@ def _read_metadata(text: bytes) -> dict[str, Any]:
     if not isinstance(metadata, dict):
         raise BitnetError("the model's metadata is not a JSON object")
     return metadata
+
+
+def _ternary_bytes(digits: int) -> UInt8:
+    """f_n of SPEC 1.2 for n digits: uint8[3^n], at Σ d_j·3^j the byte that stands for d_0 … d_n−1."""
+    if digits == 0:
+        return np.zeros(1, np.uint8)
+    rest = np.arange(3 ** (digits - 1), dtype=np.uint8)
+    last_is_2 = 2 * 3 ** (digits - 1) + _ternary_bytes(digits - 1)
+    return np.concatenate([2 * rest, 2 * rest + 1, last_is_2]).astype(np.uint8)
 
 
 def _read_scale(data: bytes | memoryview) -> Scale:

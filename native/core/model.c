@@ -2,6 +2,7 @@
 // from what is left, never by adding up what the file claims, so no claim can overflow.
 #include "core.h"
 
+enum { VERSION = 2 };
 enum { OFFSET_FILE_SIZE = 8, OFFSET_CRC = 12, OFFSET_SHAPE = 16, OFFSET_PARTS = 32, OFFSET_RESERVED = 48 };
 
 static uint32_t read_u16(const uint8_t *data) {
@@ -93,7 +94,7 @@ static int check_identity(const uint8_t *model, size_t size) {
     if (read_u32(model) != 0x4E544942) { // "BITN"
         return BN_ERR_MAGIC;
     }
-    if (read_u16(model + 4) != 1) {
+    if (read_u16(model + 4) != VERSION) {
         return BN_ERR_VERSION;
     }
     uint32_t file_size = read_u32(model + OFFSET_FILE_SIZE);

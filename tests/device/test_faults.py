@@ -59,7 +59,7 @@ BAD = {
     "truncated": (lambda: toy.model(1)[:-1], "bytes are missing"),
     "flipped bit": (flipped, "checksum"),
     "magic": (lambda: patched(0, b"GGUF"), "not a .bitnet file"),
-    "version": (lambda: patched(4, b"\x02\0"), "version"),
+    "version": (lambda: patched(4, b"\x01\0"), "version"),
     "claims 4 GiB": (lambda: patched(8, b"\xff\xff\xff\xff", checksum=False), "bytes are missing"),
     "weights of 4 GiB": (lambda: patched(32, b"\xf0\xff\xff\xff"), "do not fit"),
     "labels of 4 GiB": (lambda: patched(40, b"\xf0\xff\xff\xff"), "do not fit"),

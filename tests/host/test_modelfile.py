@@ -1,5 +1,6 @@
 """The `.bitnet` file: what is written is read back, and whatever is wrong is refused with one clear line."""
 
+import itertools
 import struct
 import zlib
 from dataclasses import replace
@@ -41,6 +42,24 @@ def test_what_is_written_is_read_back(config: Config) -> None:
     assert sum(modelfile.part_sizes(data).values()) == len(data)
 
 
+def ternary_byte(digits: list[int]) -> int:
+    """f_n of SPEC 1.2, word for word."""
+    if not digits:
+        return 0
+    *rest, last = digits
+    if last < 2:
+        return 2 * sum(d * 3**j for j, d in enumerate(rest)) + last
+    return 2 * 3 ** len(rest) + ternary_byte(rest)
+
+
+def test_ternary_bytes_are_those_of_the_specs_examples() -> None:
+    for weights, byte in (([-1, 0, 1, 1, 0], 151), ([1, 0, -1, 0, 1], 173), ([0] * 5, 81), ([1] * 5, 242)):
+        packed = Matrix(Scale(16384, 0), np.array([weights], np.int8)).pack(modelfile.TERNARY)
+        assert packed[4] == byte
+    groups = list(itertools.product(range(3), repeat=5))
+    assert sorted(map(ternary_byte, map(list, groups))) == list(range(243))
+
+
 @pytest.mark.parametrize("weight_type", [1, 2])
 def test_matrix_layout_is_the_one_of_the_spec(weight_type: int) -> None:
     rng = np.random.default_rng(0)
@@ -51,12 +70,16 @@ def test_matrix_layout_is_the_one_of_the_spec(weight_type: int) -> None:
     groups = -(-11 // c)
     assert len(packed) == 4 + 4 * groups * 2
     assert packed[:4] == struct.pack("<Hh", 20000, -9)
-    for r in range(6):
-        for column in range(11):
-            g, j = divmod(column, c)
+    padded = np.full((8, groups * c), -1 if weight_type == 1 else 0)
+    padded[:6, :11] = values
+    for r in range(8):
+        for g in range(groups):
+            weights = padded[r, g * c : (g + 1) * c].tolist()
             byte = packed[4 + (r // 4) * groups * 4 + g * 4 + r % 4]
-            weight = (byte >> j & 1) * 2 - 1 if weight_type == 1 else byte // 3**j % 3 - 1
-            assert weight == values[r, column]
+            if weight_type == 1:
+                assert byte == sum(1 << j for j, w in enumerate(weights) if w == 1)
+            else:
+                assert byte == ternary_byte([w + 1 for w in weights])
     unpacked = Matrix.unpack(packed, 6, 11, weight_type)
     assert unpacked.scale == matrix.scale
     assert np.array_equal(unpacked.values, values)
@@ -129,7 +152,7 @@ def test_refusals_say_what_is_wrong() -> None:
     sizes = struct.unpack_from("<4I", data, 32)
     cases = [
         (b"ELF!" + data[4:], "BITN"),
-        (patched(data, 4, b"\2\0"), "version 2"),
+        (patched(data, 4, b"\1\0"), "version 1"),
         (patched(data, 6, b"\1\0"), "reserved"),
         (patched(data, 63, b"\1"), "reserved"),
         (data + b"\0", "larger than it claims"),

@@ -112,7 +112,7 @@ def test_one_flipped_bit(seed: int) -> None:
 
 WRONG_FIELDS = [
     ("magic", 0, "4B", (0x42, 0x49, 0x54, 0x4D), MAGIC),
-    ("version", 4, "H", (2,), VERSION),
+    ("version-1", 4, "H", (1,), VERSION),
     ("version-0", 4, "H", (0,), VERSION),
     ("reserved", 6, "H", (1,), CONFIG),
     ("file_size-larger", 8, "I", (len(MODEL) + 1,), TRUNCATED),

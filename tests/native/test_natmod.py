@@ -84,7 +84,7 @@ WRONG = {
     "_bitnet.check(b'')": "model: bytes are missing at its end",
     "_bitnet.check(model[:-1])": "model: bytes are missing at its end",
     "_bitnet.check(b'x' + model[1:])": "not a .bitnet file",
-    "_bitnet.check(model[:4] + b'\\x02' + model[5:])": "another version",
+    "_bitnet.check(model[:4] + b'\\x01' + model[5:])": "another version",
     "_bitnet.check(model[:99] + b'\\x99' + model[100:])": "checksum differs: the file is damaged",
     "_bitnet.check(memoryview(model)[1:])": "multiple of 4",
     "_bitnet.check(5)": "buffer protocol",
