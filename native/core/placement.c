@@ -133,6 +133,9 @@ void bn_end_part(bn_source_t *source) {
 
 // Nothing may be on its way when the caller gets its memory back. What has arrived for the next token stays.
 void bn_close_source(bn_source_t *source) {
+    if (source->state->placement != BN_STREAMED) {
+        return;
+    }
     while (source->arrived < source->requested) {
         if (bn_fetch_is_done(source->state->dma_channel)) {
             source->arrived = source->requested;

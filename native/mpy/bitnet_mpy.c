@@ -58,7 +58,7 @@ static unsigned get_window(size_t n_args, const mp_obj_t *args, size_t index) {
 }
 
 static unsigned get_placement(size_t n_args, const mp_obj_t *args, size_t index) {
-    mp_int_t placement = n_args > index ? mp_obj_get_int(args[index]) : BN_IN_PLACE;
+    mp_int_t placement = n_args > index ? mp_obj_get_int(args[index]) : 0;
     if (placement < BN_IN_PLACE || placement > BN_STREAMED) {
         mp_raise_ValueError("placement must be 0 (in place), 1 (copied) or 2 (streamed)");
     }
@@ -66,7 +66,10 @@ static unsigned get_placement(size_t n_args, const mp_obj_t *args, size_t index)
 }
 
 static int get_dma_channel(size_t n_args, const mp_obj_t *args, size_t index) {
-    mp_int_t channel = n_args > index ? mp_obj_get_int(args[index]) : BN_NO_DMA;
+    mp_int_t channel = BN_NO_DMA;
+    if (n_args > index) {
+        channel = mp_obj_get_int(args[index]);
+    }
     if (channel < BN_NO_DMA || channel > BN_LAST_DMA_CHANNEL) {
         mp_raise_ValueError("dma_channel must be 0 to 11, or -1 for none");
     }

@@ -16,6 +16,7 @@ from unicorn import UcError
 TOKENS = 11
 COPIED, STREAMED = 1, 2  # bn_placement_t
 ERR_STATE = -8
+NO_DMA = 0xFFFFFFFF  # int −1
 
 # Sizes that divide nothing evenly, grouped and single kv heads, windows that wrap, matrices wider than the
 # tables that are built at once (32 groups), and each choice of activations, embedding and head.
@@ -100,27 +101,27 @@ def test_tokens_in_pairs(name: str, shape: str, weights: str) -> None:
 
 
 @pytest.mark.parametrize("placement", [COPIED, STREAMED])
-@pytest.mark.parametrize("shape", ["plain", "wraps", "activations-2"])
+@pytest.mark.parametrize("shape", ["plain", "wraps", "ternary-head"])
 @pytest.mark.parametrize("name", ["x86-64", "cortex-m0plus", "cortex-m7", "rv32imc"])
 def test_placements(name: str, shape: str, placement: int) -> None:
     """Weights copied, or streamed through a buffer for one layer, over several calls."""
     called = target(name)
     assert isinstance(called, HostLibrary | Emulated)
-    ids, size = list(tokens(shape)), len(model(shape, "binary"))
-    state, at = called.open(model(shape, "binary"))
+    ids, size = list(tokens(shape)), len(model(shape, "ternary"))
+    state, at = called.open(model(shape, "ternary"))
     state_size = called.check("bn_state_size", at, size, 0)
     placed_size = state_size + called.check("bn_placement_size", at, size, placement)
     state = called.allocate(b"\xa5" * placed_size)
     called.check("bn_init", state, placed_size, at, size, 0)
-    assert called.call("bn_place", state, placed_size - 1, at, placement, -1) == ERR_STATE
-    called.check("bn_place", state, placed_size, at, placement, -1)
+    assert called.call("bn_place", state, placed_size - 1, at, placement, NO_DMA) == ERR_STATE
+    called.check("bn_place", state, placed_size, at, placement, NO_DMA)
     out = called.allocate(bytes(4 * SHAPES[shape][0]))
     for first, end in itertools.pairwise((0, 1, 4, TOKENS)):
         called.feed(state, at, ids[first:end])
         called.check("bn_check_state", state, placed_size, at, size)
         called.check("bn_logits", state, at, out)
         logits = np.frombuffer(called.read(out, 4 * SHAPES[shape][0]), "<i4")
-        np.testing.assert_array_equal(logits, expected(shape, "binary")[end - 1])
+        np.testing.assert_array_equal(logits, expected(shape, "ternary")[end - 1])
 
 
 @functools.cache
