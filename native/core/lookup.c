@@ -3,6 +3,9 @@
 
 enum { BINARY_COLUMNS = 8, TERNARY_COLUMNS = 5 };
 
+// Entries are written in pairs and read one by one.
+typedef uint16_t __attribute__((may_alias)) halves_t;
+
 // c in both halves of a word, of which the low one must not become negative
 static uint32_t both_halves(int32_t c) {
     return (uint32_t)c * 0x10001;
@@ -12,22 +15,31 @@ static uint32_t high_half(int32_t c) {
     return (uint32_t)c << 16;
 }
 
-static void store_and_add(uint32_t *to, uint32_t w[4], uint32_t step) {
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        to[i] = w[i];
-        w[i] += step;
-    }
+// Four words, and what their like in the next four have more.
+static inline void store_and_add(uint32_t *to, uint32_t w[4], uint32_t step) {
+    to[0] = w[0];
+    to[1] = w[1];
+    to[2] = w[2];
+    to[3] = w[3];
+    w[0] += step;
+    w[1] += step;
+    w[2] += step;
+    w[3] += step;
 }
 
 // to[b] = first + Σ steps[j], bit j of b set, for b < 128. Four words at a time: from one four to the next
 // the lowest bit that becomes 1 counts, less all those below it that become 0.
-static void write_binary_sums(uint32_t *to, uint32_t first, const uint32_t *steps) {
+static inline __attribute__((always_inline)) void write_binary_sums(
+    uint32_t *to, uint32_t first, const uint32_t steps[7]) {
     uint32_t w[4] = {first, first + steps[0], first + steps[1], first + steps[0] + steps[1]};
-    uint32_t s2 = steps[2], s3 = steps[3] - s2, s4 = steps[4] - steps[3] - s2;
-    uint32_t s5 = steps[5] - steps[4] - steps[3] - s2;
-    uint32_t s6 = steps[6] - steps[5] - steps[4] - steps[3] - s2;
-    for (int i = 0; i < 4; i++, to += 32) {
+    uint32_t sum = steps[2], s2 = sum, s3 = steps[3] - sum;
+    sum += steps[3];
+    uint32_t s4 = steps[4] - sum;
+    sum += steps[4];
+    uint32_t s5 = steps[5] - sum;
+    sum += steps[5];
+    uint32_t s6 = steps[6] - sum;
+    for (uint32_t *end = to + 128; to < end; to += 32) {
         store_and_add(to, w, s2);
         store_and_add(to + 4, w, s3);
         store_and_add(to + 8, w, s2);
@@ -35,20 +47,22 @@ static void write_binary_sums(uint32_t *to, uint32_t first, const uint32_t *step
         store_and_add(to + 16, w, s2);
         store_and_add(to + 20, w, s3);
         store_and_add(to + 24, w, s2);
-        store_and_add(to + 28, w, i == 1 ? s6 : s5);
+        // Of the four times, s6 is due at the second, and the fourth does not count.
+        store_and_add(to + 28, w, s5);
+        uint32_t other = s5;
+        s5 = s6;
+        s6 = other;
     }
 }
 
 void bn_build_binary(uint32_t *tables, const int8_t *codes, uint32_t groups) {
     for (; groups > 0; groups--, codes += BINARY_COLUMNS, tables += BN_TABLE_SIZE / 2) {
-        uint32_t steps[BINARY_COLUMNS];
-        int32_t sum = 0;
-        for (int j = 0; j < BINARY_COLUMNS; j++) {
-            sum += codes[j];
-            steps[j] = both_halves(2 * codes[j]);
-        }
+        int32_t sum = codes[0] + codes[1] + codes[2] + codes[3] + codes[4] + codes[5] + codes[6] + codes[7];
+        const uint32_t steps[7] = {both_halves(2 * codes[1]), both_halves(2 * codes[2]),
+            both_halves(2 * codes[3]), both_halves(2 * codes[4]), both_halves(2 * codes[5]),
+            both_halves(2 * codes[6]), both_halves(2 * codes[7])};
         uint32_t none = both_halves(BN_TABLE_BIAS - sum);
-        write_binary_sums(tables, none + high_half(2 * codes[0]), steps + 1);
+        write_binary_sums(tables, none + high_half(2 * codes[0]), steps);
     }
 }
 
@@ -57,15 +71,19 @@ static uint32_t pair(int32_t first, int32_t second) {
 }
 
 void bn_build_binary_pair(uint32_t *tables, const int8_t *first, const int8_t *second, uint32_t groups) {
-    for (; groups > 0; groups--, tables += BN_TABLE_SIZE) {
-        uint32_t steps[BINARY_COLUMNS], none = 0;
-        for (int j = 0; j < BINARY_COLUMNS; j++) {
-            uint32_t codes = pair(*first++, *second++);
-            none -= codes;
-            steps[j] = 2 * codes;
+    for (; groups > 0; groups--, first += BINARY_COLUMNS, second += BINARY_COLUMNS) {
+        const uint32_t steps[BINARY_COLUMNS] = {pair(2 * first[0], 2 * second[0]),
+            pair(2 * first[1], 2 * second[1]), pair(2 * first[2], 2 * second[2]),
+            pair(2 * first[3], 2 * second[3]), pair(2 * first[4], 2 * second[4]),
+            pair(2 * first[5], 2 * second[5]), pair(2 * first[6], 2 * second[6]),
+            pair(2 * first[7], 2 * second[7])};
+        uint32_t all = steps[0] + steps[1] + steps[2] + steps[3] + steps[4] + steps[5] + steps[6] + steps[7];
+        // −Σ codes; the halves of the word are not apart here, but their sum is even.
+        uint32_t word = (uint32_t) - ((int32_t)all >> 1);
+        for (uint32_t *end = tables + BN_TABLE_SIZE; tables < end; tables += BN_TABLE_SIZE / 2) {
+            write_binary_sums(tables, word, steps);
+            word += steps[7];
         }
-        write_binary_sums(tables, none, steps);
-        write_binary_sums(tables + BN_TABLE_SIZE / 2, none + steps[BINARY_COLUMNS - 1], steps);
     }
 }
 
@@ -120,31 +138,51 @@ void bn_build_ternary_pair(uint32_t *tables, const int8_t *first, const int8_t *
     }
 }
 
-// The entries are words if `is_pair`, which is known where this is called.
+static inline uint32_t entry(const uint32_t *table, uint32_t byte, int is_pair) {
+    return is_pair ? table[byte] : ((const halves_t *)table)[byte];
+}
+
+// A weight word: four rows of one group.
+static inline void add_group(
+    uint32_t sums[BN_ROWS_PER_BLOCK], const uint32_t *table, uint32_t bytes, int is_pair) {
+    sums[0] += entry(table, bytes & 255, is_pair);
+    sums[1] += entry(table, (bytes >> 8) & 255, is_pair);
+    sums[2] += entry(table, (bytes >> 16) & 255, is_pair);
+    sums[3] += entry(table, bytes >> 24, is_pair);
+}
+
+// is_pair is known where this is called.
 static inline void add_rows(
     const bn_stretch_t *stretch, const uint32_t *weights, int32_t *out, uint32_t blocks, int is_pair) {
-    for (; blocks > 0; blocks--, out += BN_ROWS_PER_BLOCK) {
-        uint32_t sums[BN_ROWS_PER_BLOCK];
-#pragma GCC unroll 4
-        for (int i = 0; i < BN_ROWS_PER_BLOCK; i++) {
-            sums[i] = (uint32_t)(stretch->start ? stretch->start : out[i]);
+    const uint32_t table_size = is_pair ? BN_TABLE_SIZE : BN_TABLE_SIZE / 2;
+    const int32_t start = stretch->start;
+    const uint32_t *tables = stretch->tables;
+    const uint32_t *fours_end = tables + (stretch->groups & ~3u) * table_size;
+    const uint32_t *end = tables + stretch->groups * table_size;
+    const uint32_t skip = stretch->skip >> 2;
+    for (; blocks > 0; blocks--, out += BN_ROWS_PER_BLOCK, weights += skip) {
+        uint32_t sums[BN_ROWS_PER_BLOCK] = {
+            (uint32_t)start, (uint32_t)start, (uint32_t)start, (uint32_t)start};
+        if (start == 0) {
+            sums[0] = (uint32_t)out[0];
+            sums[1] = (uint32_t)out[1];
+            sums[2] = (uint32_t)out[2];
+            sums[3] = (uint32_t)out[3];
         }
-        const uint32_t *table = stretch->tables;
-#pragma GCC unroll 4
-        for (uint32_t left = stretch->groups; left > 0; left--) {
-            uint32_t bytes = *weights++;
-#pragma GCC unroll 4
-            for (int i = 0; i < BN_ROWS_PER_BLOCK; i++) {
-                uint32_t byte = (bytes >> 8 * i) & 255;
-                sums[i] += is_pair ? table[byte] : ((const uint16_t *)table)[byte];
-            }
-            table += is_pair ? BN_TABLE_SIZE : BN_TABLE_SIZE / 2;
+        const uint32_t *table = tables;
+        for (; table < fours_end; table += 4 * table_size, weights += 4) {
+            add_group(sums, table, weights[0], is_pair);
+            add_group(sums, table + table_size, weights[1], is_pair);
+            add_group(sums, table + 2 * table_size, weights[2], is_pair);
+            add_group(sums, table + 3 * table_size, weights[3], is_pair);
         }
-#pragma GCC unroll 4
-        for (int i = 0; i < BN_ROWS_PER_BLOCK; i++) {
-            out[i] = (int32_t)sums[i];
+        for (; table < end; table += table_size) {
+            add_group(sums, table, *weights++, is_pair);
         }
-        weights += stretch->skip >> 2;
+        out[0] = (int32_t)sums[0];
+        out[1] = (int32_t)sums[1];
+        out[2] = (int32_t)sums[2];
+        out[3] = (int32_t)sums[3];
     }
 }
 
