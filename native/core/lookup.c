@@ -87,17 +87,38 @@ void bn_build_binary_pair(uint32_t *tables, const int8_t *first, const int8_t *s
     }
 }
 
-// Repeats the first `size` words with each value, 0 to 2, of `digits` more digits, the lowest changing
-// fastest; returns the end.
-static uint32_t *write_ternary_sums(uint32_t *to, uint32_t size, const uint32_t *steps, int digits) {
-    for (int j = 0; j < digits; j++, size *= 3) {
-        // Digit 2 is digit 1 plus the step again, so one run over both copies.
-        uint32_t *end = to + 2 * size;
-        for (uint32_t *from = to, *next = to + size; from < end;) {
-            *next++ = *from++ + steps[j];
-        }
+// The words for the values 0, 1 and 2 of the lowest digit.
+static inline uint32_t *store_three(uint32_t *to, uint32_t w[3], uint32_t step) {
+    to[0] = w[0];
+    to[1] = w[1];
+    to[2] = w[2];
+    w[0] += step;
+    w[1] += step;
+    w[2] += step;
+    return to + 3;
+}
+
+// to[k] = first + Σ steps[j]·digit j of k in base 3, for k < 3^digits, 1 <= digits <= 4; returns the end.
+static uint32_t *write_ternary_sums(uint32_t *to, uint32_t first, const uint32_t *steps, int digits) {
+    uint32_t w[3] = {first, first + steps[0], first + 2 * steps[0]};
+    if (digits == 1) {
+        return store_three(to, w, 0);
     }
-    return to + size;
+    // When a digit goes on, the one below has gone from 0 to 3 already.
+    uint32_t s1 = steps[1], s2 = digits > 2 ? steps[2] - 3 * s1 : 0;
+    uint32_t s3 = digits > 3 ? steps[3] - 3 * steps[2] : 0;
+    int twos = digits > 2 ? 3 : 1, threes = digits > 3 ? 3 : 1;
+    for (int i = 0; i < threes; i++) {
+        for (int j = 0; j < twos; j++) {
+            to = store_three(to, w, s1);
+            to = store_three(to, w, s1);
+            to = store_three(to, w, s1 + s2);
+        }
+        w[0] += s3;
+        w[1] += s3;
+        w[2] += s3;
+    }
+    return to;
 }
 
 // In the order of SPEC.md 1.2: first the entries whose highest digit is 0 or 1, in pairs; then those where it
@@ -111,13 +132,26 @@ void bn_build_ternary(uint32_t *tables, const int8_t *codes, uint32_t groups) {
             steps[j] = both_halves(codes[j]);
         }
         uint32_t *to = tables;
-        for (int j = TERNARY_COLUMNS - 1; j >= 0; j--) {
-            *to = both_halves(sum) + high_half(codes[j]);
-            to = write_ternary_sums(to, 1, steps, j);
+        for (int j = TERNARY_COLUMNS - 1; j > 0; j--) {
+            to = write_ternary_sums(to, both_halves(sum) + high_half(codes[j]), steps, j);
             sum += 2 * codes[j];
         }
-        *to = (uint32_t)sum;
+        to[0] = both_halves(sum) + high_half(codes[0]);
+        to[1] = (uint32_t)(sum + 2 * codes[0]);
     }
+}
+
+// Repeats the first `size` words with each value, 0 to 2, of `digits` more digits, the lowest changing
+// fastest; returns the end.
+static uint32_t *repeat_ternary_sums(uint32_t *to, uint32_t size, const uint32_t *steps, int digits) {
+    for (int j = 0; j < digits; j++, size *= 3) {
+        // Digit 2 is digit 1 plus the step again, so one run over both copies.
+        uint32_t *end = to + 2 * size;
+        for (uint32_t *from = to, *next = to + size; from < end;) {
+            *next++ = *from++ + steps[j];
+        }
+    }
+    return to + size;
 }
 
 void bn_build_ternary_pair(uint32_t *tables, const int8_t *first, const int8_t *second, uint32_t groups) {
@@ -131,7 +165,7 @@ void bn_build_ternary_pair(uint32_t *tables, const int8_t *first, const int8_t *
         for (int j = TERNARY_COLUMNS - 1; j >= 0; j--) {
             to[0] = sum;
             to[1] = sum + steps[j];
-            to = write_ternary_sums(to, 2, steps, j);
+            to = repeat_ternary_sums(to, 2, steps, j);
             sum += 2 * steps[j];
         }
         *to = sum;
