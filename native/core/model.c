@@ -173,8 +173,8 @@ void bn_locate_weights(const bn_config_t *config, bn_weights_t *weights) {
 }
 
 static int is_scale(const uint8_t *data) {
-    bn_scale_t scale = bn_read_scale(data);
-    return 1 << 14 <= scale.m && scale.m < 1 << 15 && -64 <= scale.e && scale.e <= 64;
+    int exponent = bn_read_scale(data).e;
+    return is_within(read_u16(data), 1 << 14, (1 << 15) - 1) && -64 <= exponent && exponent <= 64;
 }
 
 static int check_scales(const uint8_t *model, const bn_config_t *config, const bn_weights_t *w) {
