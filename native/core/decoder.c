@@ -192,6 +192,7 @@ static void forward(decoder_t *d, bn_state_t *state, uint32_t token) {
 
     state->position++;
     state->filled = d->cache.filled;
+    state->has_x = 1;
     state->slot = d->slot + 1 < b->window ? d->slot + 1 : 0;
 }
 
