@@ -12,6 +12,7 @@ from bitnet_cli.modelfile import (
     Int16,
     Layer,
     Matrix,
+    Prefix,
     Scale,
     Weights,
     norm_factor,
@@ -28,6 +29,7 @@ def random_model(
     tokenizer_section: bytes = b"",
     labels_section: bytes = b"",
     metadata: dict[str, Any] | None = None,
+    prefix: Prefix | None = None,
 ) -> bytes:
     """A sound random model: a residual of size about 1, attention scores within about ±4, no tokenizer."""
     rng = np.random.default_rng(seed)
@@ -49,7 +51,8 @@ def random_model(
         _random_norm(rng, config.hidden_size),
         head,
     )
-    return write(config, weights, tokenizer_section, labels_section, metadata or {"name": f"random-{seed}"})
+    metadata = metadata or {"name": f"random-{seed}"}
+    return write(config, weights, tokenizer_section, labels_section, metadata, prefix)
 
 
 def _random_norm(rng: np.random.Generator, n: int) -> Int16:

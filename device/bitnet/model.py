@@ -83,8 +83,15 @@ class Model:
     def reset(self) -> None:
         _bitnet.reset(self.data, self._state)
 
+    def begin(self) -> int:
+        """Go to the end of the model file's prefix, the template's stored beginning; returns the position.
+
+        Without a prefix, or with a window that is smaller, this is position 0, with an empty cache.
+        """
+        return _bitnet.begin(self.data, self._state)
+
     def position(self) -> int:
-        """Tokens fed since the last reset."""
+        """Tokens since the last reset, a prefix included."""
         return _bitnet.position(self.data, self._state)
 
     def feed(self, tokens: array, count: int) -> None:

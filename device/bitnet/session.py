@@ -18,8 +18,9 @@ Answer = namedtuple("Answer", ("intent", "confidence", "slots", "source", "laten
 class Session:
     """Answers phrases with one model, each independent of those before it.
 
-    The template's beginning, `<|system|>`, the system text and `<|user|>`, is run through the model once;
-    requests start from a snapshot of the KV cache after it.
+    Requests start from the KV cache after the template's beginning, `<|system|>`, the system text and
+    `<|user|>`. The model file has it stored; if not, or if the window is too small for it, the beginning is
+    run through the model once, here, and a snapshot kept.
     """
 
     def __init__(self, model: Model, capacity: int = 256) -> None:
@@ -41,10 +42,13 @@ class Session:
         if model.labels[1]:
             self.labels = Labels(model.data, model.labels[0], model.labels[1], model.vocab_size)
             self._reply = ReplyReader(model, self.tokenizer, self.labels)
+        # None if Model.begin() is enough: the template begins in the model file, or there is no template.
+        self._snapshot: bytearray | None = None
+        if not model.begin() and self.labels is not None:
             self._feed_one(self.labels.system)
             model.feed(self.tokenizer.tokens, self.tokenizer.encode(self._system_text()))
             self._feed_one(self.labels.user)
-        self._snapshot = model.snapshot()
+            self._snapshot = model.snapshot()
 
     def infer(self, text: str | bytes) -> Answer:
         """The answer to a phrase of fewer than `capacity` bytes (ValueError) of UTF-8 (UnicodeError)."""
@@ -80,7 +84,7 @@ class Session:
 
     def reset(self) -> None:
         """Forget the last request and the statistics."""
-        self.model.restore(self._snapshot)
+        self._begin()
         self.latency_ms = self.prompt_tokens = self.requests = 0
 
     def _checked(self, text: str | bytes) -> bytes:
@@ -99,10 +103,16 @@ class Session:
         if self.labels is not None:
             tokenizer.tokens[count] = self.labels.assistant
             prompt += 1
-        model.restore(self._snapshot)
+        self._begin()
         model.feed(tokenizer.tokens, prompt)
         self.prompt_tokens = model.position()
         return count
+
+    def _begin(self) -> None:
+        if self._snapshot is None:
+            self.model.begin()
+        else:
+            self.model.restore(self._snapshot)
 
     def _answer(self, text: bytes) -> Answer:
         labels, reply, name = self.labels, self._reply, self.tokenizer.text

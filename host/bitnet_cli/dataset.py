@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
-from .grammar import Labels, allowed_sets, reply_tokens
+from .grammar import Labels, allowed_sets, reply_tokens, template_beginning
 from .phrases import Phrase
 from .templates import PhraseBook, made_up_word
 from .tokenizer import encode
@@ -63,7 +63,7 @@ def make_example(
 ) -> Example | None:
     """Tokens of a phrase and its reply; None if a slot value does not begin and end with words."""
     encoded = encode(tokenizer, phrase.text)
-    prompt = [labels.system, *system, labels.user, *encoded.ids, labels.assistant]
+    prompt = [*template_beginning(labels, system), *encoded.ids, labels.assistant]
     first = len(system) + 2
     if not phrase.intent:
         return Example(

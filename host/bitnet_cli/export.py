@@ -10,14 +10,14 @@ import torch
 
 from .checkpoint import Checkpoint
 from .dataset import Example
-from .grammar import Labels, labels_section, specials
+from .grammar import Labels, labels_section, specials, template_beginning
 from .modelfile import Layer, Matrix, Scale, Weights, norm_factor, rope_steps, write
-from .oracle import Oracle, choose
+from .oracle import Oracle, choose, store_prefix
 from .phrases import Phrase
 from .qat import BitNetLM, RMSNorm, embedding_codes, embedding_scale, weight_codes, weight_scale
 from .qat import Layer as TorchLayer
 from .report import Evaluation, Prediction, TorchScorer, evaluate, held_out_examples
-from .tokenizer import tokenizer_section
+from .tokenizer import encode, tokenizer_section
 
 WANTED_AGREEMENT = 0.995
 _GAMMA_LIMIT = 32767
@@ -33,15 +33,17 @@ class Agreement:
 
 
 def export(checkpoint: Checkpoint) -> bytes:
-    """The `.bitnet` file of a checkpoint (native/SPEC.md)."""
+    """The `.bitnet` file of a checkpoint (native/SPEC.md), the beginning of its template stored in it."""
     labels = checkpoint.labels
-    return write(
+    model = write(
         checkpoint.shape.config(),
         integer_weights(checkpoint.model),
         tokenizer_section(checkpoint.tokenizer, specials(labels.intents, list(labels.slots))),
         labels_section(labels),
         {"name": checkpoint.name, "system": checkpoint.system},
     )
+    system = encode(checkpoint.tokenizer, checkpoint.system).ids
+    return store_prefix(model, template_beginning(labels, system))
 
 
 def requantize(checkpoint: Checkpoint, weight_type: int | None, activation_bits: int | None) -> Checkpoint:

@@ -87,6 +87,11 @@ def specials(intents: Sequence[str], slots: Sequence[str]) -> list[str]:
     return roles + [f"<intent:{name}>" for name in intents] + [f"<slot:{name}>" for name in slots]
 
 
+def template_beginning(labels: Labels, system: Sequence[int]) -> list[int]:
+    """The tokens of every prompt before its phrase; `system` are those of the system text."""
+    return [labels.system, *system, labels.user]
+
+
 def labels_section(labels: Labels) -> bytes:
     """The section of the file."""
     names = list(labels.slots)

@@ -20,7 +20,8 @@ TIED = 0
 
 _MAGIC = b"BITN"
 _VERSION = 2
-_HEADER = struct.Struct("<4sHHII HHHBBBBHBBBB4I 16s")
+_HEADER = struct.Struct("<4sHHII HHHBBBBHBBBB5I 12s")
+_PREFIX_HEADER = struct.Struct("<2H")
 _SCALE = struct.Struct("<Hh")
 _COLUMNS_PER_BYTE = {BINARY: 8, TERNARY: 5}
 _ROWS_PER_BLOCK = 4
@@ -171,6 +172,24 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class Prefix:
+    """The KV cache after the fixed beginning of a prompt, P positions of all layers.
+
+    Codes −7 … 7, int8[num_layers, P, num_kv_heads, head_dim]; exponents int8[num_layers, P, num_kv_heads].
+    """
+
+    k_codes: Int8
+    v_codes: Int8
+    k_exponents: Int8
+    v_exponents: Int8
+
+    @property
+    def positions(self) -> int:
+        """P."""
+        return int(self.k_codes.shape[1])
+
+
+@dataclass(frozen=True)
 class ModelFile:
     """A `.bitnet` file, read; tokenizer and labels are their sections as they stand (may be empty)."""
 
@@ -179,6 +198,7 @@ class ModelFile:
     tokenizer: bytes
     labels: bytes
     metadata: dict[str, Any]
+    prefix: Prefix | None
 
 
 @dataclass(frozen=True)
@@ -220,10 +240,12 @@ def write(
     tokenizer_section: bytes,
     labels_section: bytes,
     metadata: dict[str, Any],
+    prefix: Prefix | None = None,
 ) -> bytes:
-    """The whole file. Raises BitnetError if the weights do not have the shapes and ranges of the config."""
+    """The whole file. Raises BitnetError if weights or prefix do not have the config's shapes and ranges."""
     text = json.dumps(metadata, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
     parts = [_pack_all_weights(config, weights), tokenizer_section, labels_section, text]
+    parts.append(_pack_prefix(config, prefix) if prefix else b"")
     body = b""
     for part in parts:
         body = _pad(body, 16) + part
@@ -248,25 +270,30 @@ def read(data: bytes) -> ModelFile:
         parts.append(memoryview(data)[start:end])
     if end != len(data):
         raise BitnetError("the model file is damaged: its parts do not add up to its size")
-    weights, tokenizer, labels, metadata = parts
+    weights, tokenizer, labels, metadata, prefix = parts
     _check_text_sections(config, bytes(tokenizer), bytes(labels))
+    if prefix and not labels:
+        raise BitnetError(
+            "the model file is not sound: it stores the beginning of a template it has no labels for"
+        )
     return ModelFile(
         config,
         _read_weights(config, weights),
         bytes(tokenizer),
         bytes(labels),
         _read_metadata(bytes(metadata)),
+        _read_prefix(config, prefix) if prefix else None,
     )
 
 
 def part_sizes(data: bytes) -> dict[str, int]:
     """Bytes per part of a file; `other` is the header, the rope table and padding, so that all add up."""
-    config, (_, tokenizer, labels, metadata) = _read_header(data)
+    config, (_, tokenizer, labels, metadata, prefix) = _read_header(data)
     sizes = dict.fromkeys(("embedding", "attention", "ffn", "norms", "head"), 0)
     for item in _layout(config):
         if item.group in sizes:
             sizes[item.group] += item.size
-    sizes |= {"tokenizer": tokenizer, "labels": labels, "metadata": metadata}
+    sizes |= {"tokenizer": tokenizer, "labels": labels, "metadata": metadata, "prefix": prefix}
     return sizes | {"other": len(data) - sum(sizes.values())}
 
 
@@ -439,6 +466,77 @@ def _unpack_weights(data: bytes | memoryview, rows: int, columns: int, weight_ty
     return values[:rows, :columns]
 
 
+# --- the prefix: rows of the KV cache ---
+
+
+def cache_row_size(config: Config) -> int:
+    """Bytes of one position of one layer in the KV cache."""
+    return config.kv_size + 2 * config.num_kv_heads
+
+
+def _pack_rows(prefix: Prefix) -> bytes:
+    """The cache rows as SPEC 1.6 lays them out; _unpack_rows is the inverse."""
+    parts = (
+        _pack_cache_codes(prefix.k_codes),
+        _pack_cache_codes(prefix.v_codes),
+        prefix.k_exponents.view(np.uint8),
+        prefix.v_exponents.view(np.uint8),
+    )
+    return np.concatenate(parts, axis=2).tobytes()
+
+
+def _unpack_rows(config: Config, data: memoryview, positions: int) -> Prefix:
+    heads, code_size = config.num_kv_heads, config.kv_size // 2
+    rows = np.frombuffer(data, np.int8).reshape(config.num_layers, positions, cache_row_size(config))
+    k, v, exponents = np.split(rows, [code_size, 2 * code_size], axis=2)
+    shape = (config.num_layers, positions, heads, config.head_dim)
+    return Prefix(
+        _unpack_cache_codes(k).reshape(shape),
+        _unpack_cache_codes(v).reshape(shape),
+        exponents[:, :, :heads],
+        exponents[:, :, heads:],
+    )
+
+
+def _pack_cache_codes(codes: Int8) -> UInt8:
+    """int8[L, P, K, d] → uint8[L, P, K·d / 2]: pairs of codes as nibbles, the even one in the low half."""
+    pairs = codes.view(np.uint8).reshape(*codes.shape[:2], -1, 2)
+    return (pairs[..., 0] & 15 | (pairs[..., 1] & 15) << 4).astype(np.uint8)
+
+
+def _unpack_cache_codes(nibbles: Int8) -> Int8:
+    low = np.left_shift(nibbles, 4, dtype=np.int8) >> 4
+    return np.stack([low, nibbles >> 4], axis=-1)
+
+
+def _check_prefix(config: Config, prefix: Prefix) -> None:
+    shape = (config.num_layers, prefix.positions, config.num_kv_heads)
+    for codes, exponents in ((prefix.k_codes, prefix.k_exponents), (prefix.v_codes, prefix.v_exponents)):
+        if codes.shape != (*shape, config.head_dim) or exponents.shape != shape:
+            raise BitnetError("the prefix does not have the shape of the model's KV cache")
+        if codes.dtype != np.int8 or exponents.dtype != np.int8:
+            raise BitnetError("codes and exponents of the prefix must be int8")
+    if not 1 <= prefix.positions <= config.window:
+        raise BitnetError(f"the prefix has {prefix.positions} positions, it must be 1 to {config.window}")
+    if min(prefix.k_codes.min(), prefix.v_codes.min()) < -7 or prefix.v_exponents.min() < 0:
+        raise BitnetError("the prefix has a code or an exponent that no token leaves")
+
+
+def _pack_prefix(config: Config, prefix: Prefix) -> bytes:
+    _check_prefix(config, prefix)
+    return _PREFIX_HEADER.pack(prefix.positions, 0) + _pack_rows(prefix)
+
+
+def _read_prefix(config: Config, data: memoryview) -> Prefix:
+    positions, reserved = _PREFIX_HEADER.unpack_from(data.tobytes().ljust(_PREFIX_HEADER.size, b"\0"))
+    rows = data[_PREFIX_HEADER.size :]
+    if positions == 0 or reserved or len(rows) != config.num_layers * positions * cache_row_size(config):
+        raise BitnetError("the model file is damaged: its prefix does not have the size it claims")
+    prefix = _unpack_rows(config, rows, positions)
+    _check_prefix(config, prefix)
+    return prefix
+
+
 # --- header and metadata ---
 
 
@@ -448,7 +546,7 @@ def _config_fields(config: Config) -> tuple[int, ...]:
 
 
 def _read_header(data: bytes) -> tuple[Config, tuple[int, ...]]:
-    """The config and the sizes of weights, tokenizer, labels and metadata, after all checks of SPEC 1.1."""
+    """The config and the sizes of the five parts, after all checks of SPEC 1.1."""
     if len(data) < _HEADER.size:
         raise BitnetError(f"the model file is truncated: {len(data)} bytes do not hold its 64-byte header")
     magic, version, reserved, file_size, crc, *fields, reserved_end = _HEADER.unpack_from(data)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from . import modelfile
 from .errors import BitnetError
-from .modelfile import Config, Matrix, Scale
+from .modelfile import Config, Matrix, Prefix, Scale
 
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
@@ -228,6 +228,20 @@ class _Cache:
             setattr(self, f"{name}_codes", np.concatenate([old_codes, new_codes], axis=2))
             setattr(self, f"{name}_exponents", np.concatenate([old_exponents, new_exponents], axis=2))
 
+    @classmethod
+    def of(cls, prefix: Prefix, layer: int, config: Config) -> "_Cache":
+        """One layer's rows of a prefix, as the cache of one sequence."""
+        cache = cls(1, config)
+        k, v = (
+            (codes[layer, None].astype(np.int64), exponents[layer, None].astype(np.int64))
+            for codes, exponents in (
+                (prefix.k_codes, prefix.k_exponents),
+                (prefix.v_codes, prefix.v_exponents),
+            )
+        )
+        cache.enter(k, v)
+        return cache
+
     def drop_all_but(self, window: int) -> None:
         for name in ("k_codes", "v_codes", "k_exponents", "v_exponents"):
             setattr(self, name, getattr(self, name)[:, :, -window:])
@@ -251,6 +265,7 @@ class Oracle:
         self._final_norm = weights.final_norm.astype(np.int64)
         self._head = _Linear.of(weights.head if isinstance(weights.head, Matrix) else weights.embedding)
         self._head.scale = _scales(weights.head if isinstance(weights.head, Scale) else weights.head.scale)
+        self._prefix = file.prefix
         self.reset()
 
     def reset(self) -> None:
@@ -258,6 +273,26 @@ class Oracle:
         self.position = 0
         self._caches = [_Cache(1, self.config) for _ in self._layers]
         self._x: Int64 | None = None
+
+    def begin(self) -> int:
+        """The state after the file's prefix; returns the position.
+
+        It is 0, with an empty cache, if there is no prefix or if it is longer than the window. There are no
+        logits before the next token.
+        """
+        self.reset()
+        if self._prefix is not None and self._prefix.positions <= self.window:
+            self.position = self._prefix.positions
+            self._caches = [_Cache.of(self._prefix, i, self.config) for i in range(len(self._layers))]
+        return self.position
+
+    def prefix(self) -> Prefix:
+        """The cache of all tokens fed since the last reset, as a file stores it; they must fit the window."""
+        if not 1 <= self.position <= self.window:
+            raise BitnetError(f"a prefix has 1 to {self.window} positions, not {self.position}")
+        names = ("k_codes", "v_codes", "k_exponents", "v_exponents")
+        arrays = (np.stack([getattr(cache, name)[0] for cache in self._caches]) for name in names)
+        return Prefix(*(np.ascontiguousarray(a.swapaxes(1, 2), np.int8) for a in arrays))
 
     def feed(self, tokens: Sequence[int]) -> None:
         """Runs the tokens through the model, one after the other as far as the result is concerned."""
@@ -405,6 +440,20 @@ class Oracle:
         q8, r = norm_quant(x, self._final_norm, 8, self.bounds)
         logits = (q8.astype(np.float32) @ self._head.weights).astype(np.int64)
         return Logits(self.bounds(logits, (1 << 25) - 1).astype(np.int32), mul(r, self._head.scale))
+
+
+def store_prefix(model: bytes, tokens: Sequence[int]) -> bytes:
+    """The same file, with the KV cache after these tokens, the template's beginning, stored as its prefix.
+
+    A beginning that is longer than the model's window has no prefix: the file is then stored without one.
+    """
+    file = modelfile.read(model)
+    prefix = None
+    if len(tokens) <= file.config.window:
+        oracle = Oracle(model)
+        oracle.feed(tokens)
+        prefix = oracle.prefix()
+    return modelfile.write(file.config, file.weights, file.tokenizer, file.labels, file.metadata, prefix)
 
 
 def choose(logits: Int32, c: Scales, ids: npt.NDArray[np.intp], k: int) -> Choice:

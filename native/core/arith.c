@@ -87,8 +87,9 @@ bn_scale_t bn_mul(const bn_scale_t *a, const bn_scale_t *b) {
     return product;
 }
 
+// A model in RAM may have changed since it was checked; with 15 bits of m no product leaves int32 even then.
 bn_scale_t bn_read_scale(const uint8_t *data) {
-    bn_scale_t scale = {((const uint16_t *)data)[0], ((const int16_t *)data)[1]};
+    bn_scale_t scale = {((const uint16_t *)data)[0] & 0x7FFF, ((const int16_t *)data)[1]};
     return scale;
 }
 

@@ -20,7 +20,7 @@ typedef enum {
     BN_ERR_STATE = -8,  // the state is too small, or was initialized for another model
     BN_ERR_TOKEN = -9,  // a token id is not below vocab_size
     BN_ERR_RANGE = -10, // another argument is out of range
-    BN_ERR_EMPTY = -11, // no token has been fed yet
+    BN_ERR_EMPTY = -11, // no token has been fed since the last reset or begin
 } bn_error_t;
 
 // Where the weights of the layers are read from when tokens run.
@@ -57,16 +57,21 @@ int bn_check_state(const void *state, size_t state_size, const void *model, size
 // Position 0 and an empty cache.
 int bn_reset(void *state, const void *model);
 
+// The state after the fixed beginning of a prompt: the cache is filled from the model's prefix (SPEC.md 1.5).
+// Returns the position, which is 0, with an empty cache, if the model has no prefix or its prefix is longer
+// than the state's window; or an error. There are no logits before the next token.
+int bn_begin(void *state, const void *model);
+
 // Runs `count` tokens through the model.
 int bn_feed(void *state, const void *model, const uint16_t *tokens, size_t count);
 
-// Tokens fed since the last reset (2^30 − 1 if there are more), or an error.
+// Tokens since the last reset, a prefix included (2^30 − 1 if there are more), or an error.
 int bn_position(const void *state, const void *model);
 
 // Of a checked model: what the buffers below are sized by.
 int bn_vocab_size(const void *model);
 
-// Logits after the last token fed: int32[vocab_size].
+// Logits after the last token fed: int32[vocab_size], outside the state.
 int bn_logits(void *state, const void *model, int32_t *logits);
 
 // The best `count` of the tokens whose bit is set in `allowed` (vocab_size bits, LSB first), best first, with
@@ -75,7 +80,8 @@ int bn_top_k(void *state, const void *model, const uint8_t *allowed, unsigned co
     uint16_t *permille);
 
 // A snapshot of the cache (at most `window` positions fed so far), so that a fixed beginning is computed
-// once. bn_save with buffer == NULL returns the size; both return the bytes used or an error.
+// once. bn_save with buffer == NULL returns the size; both return the bytes used or an error. The buffer must
+// not be part of the state.
 int bn_save(const void *state, const void *model, void *buffer, size_t size);
 int bn_restore(void *state, const void *model, const void *buffer, size_t size);
 

@@ -62,7 +62,7 @@ static int check_logits(const bn_state_t *state, const uint8_t *model) {
     if (err) {
         return err;
     }
-    return state->filled == 0 ? BN_ERR_EMPTY : BN_OK;
+    return state->has_x == 0 ? BN_ERR_EMPTY : BN_OK;
 }
 
 int bn_logits(void *memory, const void *model, int32_t *logits) {

@@ -62,6 +62,7 @@ typedef struct {
     uint32_t placement;
     int32_t dma_channel;
     uint32_t fetched; // parts of the first layer that are in the stream's buffer already
+    uint32_t has_x;   // 0 until a token is fed: a prefix brings rows, but no residual stream for logits
 } bn_state_t;
 
 // Where a forward pass is with the weights. Parts are counted from the first of this token.
@@ -94,8 +95,15 @@ static inline int32_t bn_high_nibble(uint32_t byte) {
     return (int32_t)(byte << 24) >> 28;
 }
 
-// The rows of one layer's KV cache, oldest anywhere: attention does not ask for their order. A row is the k
-// codes, the v codes (two per byte), then the k and the v exponents (int8), of all kv heads.
+// The stored beginning of a prompt: rows of the cache, layer by layer, each row as below.
+typedef struct {
+    const uint8_t *rows;
+    uint32_t positions; // rows of each layer, 0: no prefix
+} bn_prefix_t;
+
+// The rows of one layer's KV cache, oldest anywhere: attention does not ask for their order. A row
+// (SPEC.md 1.6) is the k codes, the v codes (two per byte), then the k and the v exponents (int8), of all kv
+// heads.
 typedef struct {
     uint8_t *rows;
     uint32_t row_size, filled, num_kv_heads, head_dim;
@@ -142,7 +150,9 @@ uint32_t bn_groups(uint32_t weight_type, uint32_t columns);
 uint32_t bn_embedding_row_size(const bn_config_t *config);
 uint32_t bn_query_size(const bn_config_t *config);
 uint32_t bn_kv_size(const bn_config_t *config);
+uint32_t bn_cache_row_size(const bn_config_t *config);
 void bn_locate_weights(const bn_config_t *config, bn_weights_t *weights);
+int bn_locate_prefix(const uint8_t *model, const bn_config_t *config, bn_prefix_t *prefix);
 
 // state.c
 int bn_check_owner(const bn_state_t *state, const uint8_t *model);

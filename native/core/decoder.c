@@ -266,6 +266,7 @@ static void forward(bn_state_t *state, const uint8_t *model, const uint16_t *ids
         d.cache.rows += state->buffers.window * d.cache.row_size;
     }
     bn_close_source(&d.source);
+    state->has_x = 1;
 }
 
 int bn_feed(void *memory, const void *model, const uint16_t *tokens, size_t count) {

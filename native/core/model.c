@@ -3,7 +3,16 @@
 #include "core.h"
 
 enum { VERSION = 2 };
-enum { OFFSET_FILE_SIZE = 8, OFFSET_CRC = 12, OFFSET_SHAPE = 16, OFFSET_PARTS = 32, OFFSET_RESERVED = 48 };
+enum { OFFSET_FILE_SIZE = 8, OFFSET_CRC = 12, OFFSET_SHAPE = 16, OFFSET_PARTS = 32, OFFSET_RESERVED = 52 };
+enum { PREFIX_HEADER_SIZE = 4 };
+
+// In the file's order.
+enum { WEIGHTS, TOKENIZER, LABELS, METADATA, PREFIX, PARTS };
+
+typedef struct {
+    const uint8_t *start;
+    uint32_t size;
+} part_t;
 
 static uint32_t read_u16(const uint8_t *data) {
     return data[0] | (uint32_t)data[1] << 8;
@@ -139,12 +148,16 @@ uint32_t bn_kv_size(const bn_config_t *config) {
     return (uint32_t)config->num_kv_heads * config->head_dim;
 }
 
+uint32_t bn_cache_row_size(const bn_config_t *config) {
+    return bn_kv_size(config) + 2u * config->num_kv_heads;
+}
+
 uint32_t bn_embedding_row_size(const bn_config_t *config) {
     uint32_t size = config->embedding_bits == 8 ? config->hidden_size : (config->hidden_size + 1u) >> 1;
     return bn_align(size, 4);
 }
 
-// One item after the other, as in SPEC.md 1.2. At most 2^27 bytes for any valid shape.
+// One item after the other, as in SPEC.md 1.2. At most 2^28 bytes for any valid shape.
 void bn_locate_weights(const bn_config_t *config, bn_weights_t *weights) {
     uint32_t hidden = config->hidden_size, inner = config->intermediate_size, type = config->weight_type;
     uint32_t query = bn_query_size(config), kv = bn_kv_size(config);
@@ -173,8 +186,8 @@ void bn_locate_weights(const bn_config_t *config, bn_weights_t *weights) {
 }
 
 static int is_scale(const uint8_t *data) {
-    bn_scale_t scale = bn_read_scale(data);
-    return 1 << 14 <= scale.m && scale.m < 1 << 15 && -64 <= scale.e && scale.e <= 64;
+    int exponent = bn_read_scale(data).e;
+    return is_within(read_u16(data), 1 << 14, (1 << 15) - 1) && -64 <= exponent && exponent <= 64;
 }
 
 static int check_scales(const uint8_t *model, const bn_config_t *config, const bn_weights_t *w) {
@@ -269,27 +282,66 @@ static int check_labels(const uint8_t *data, uint32_t size, uint32_t vocab_size)
     return BN_OK;
 }
 
-// The four parts in their order, each from the next multiple of 16 after the last.
-static int check_parts(const uint8_t *model, const bn_config_t *config, const bn_weights_t *weights) {
+// Each part from the next multiple of 16 after the last. Also for a model that may have changed since it was
+// checked: whatever the header says, the parts lie within its file_size.
+static int locate_parts(const uint8_t *model, part_t *parts) {
     uint32_t file_size = read_u32(model + OFFSET_FILE_SIZE), end = BN_HEADER_SIZE;
-    uint32_t start[4], size[4];
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < PARTS; i++) {
         uint32_t gap = (0 - end) & 15;
         if (gap > file_size - end || !all_zero(model + end, gap)) {
             return BN_ERR_LAYOUT;
         }
-        start[i] = end + gap;
-        size[i] = read_u32(model + OFFSET_PARTS + 4 * i);
-        if (size[i] > file_size - start[i]) {
+        parts[i].start = model + end + gap;
+        parts[i].size = read_u32(model + OFFSET_PARTS + 4 * i);
+        if (parts[i].size > file_size - end - gap) {
             return BN_ERR_LAYOUT;
         }
-        end = start[i] + size[i];
+        end += gap + parts[i].size;
     }
-    if (end != file_size || size[0] != weights->end - BN_HEADER_SIZE) {
+    return end == file_size ? BN_OK : BN_ERR_LAYOUT;
+}
+
+// At most 2^24 bytes of rows for any valid shape.
+static int read_prefix(const part_t *part, const bn_config_t *config, bn_prefix_t *prefix) {
+    prefix->positions = 0;
+    if (part->size == 0) {
+        return BN_OK;
+    }
+    if (part->size < PREFIX_HEADER_SIZE) {
         return BN_ERR_LAYOUT;
     }
-    int err = check_tokenizer(model + start[1], size[1], config->vocab_size);
-    return err ? err : check_labels(model + start[2], size[2], config->vocab_size);
+    uint32_t positions = read_u16(part->start);
+    uint32_t rows = config->num_layers * positions * bn_cache_row_size(config);
+    if (!is_within(positions, 1, config->window) || read_u16(part->start + 2) != 0 ||
+        part->size - PREFIX_HEADER_SIZE != rows) {
+        return BN_ERR_LAYOUT;
+    }
+    prefix->positions = positions;
+    prefix->rows = part->start + PREFIX_HEADER_SIZE;
+    return BN_OK;
+}
+
+int bn_locate_prefix(const uint8_t *model, const bn_config_t *config, bn_prefix_t *prefix) {
+    part_t parts[PARTS];
+    int err = locate_parts(model, parts);
+    return err ? err : read_prefix(&parts[PREFIX], config, prefix);
+}
+
+static int check_parts(const uint8_t *model, const bn_config_t *config, const bn_weights_t *weights) {
+    part_t parts[PARTS];
+    bn_prefix_t prefix;
+    int err = locate_parts(model, parts);
+    if (err) {
+        return err;
+    }
+    // A prefix is the beginning of the template, and the labels have the template's tokens.
+    if (parts[WEIGHTS].size != weights->end - BN_HEADER_SIZE ||
+        (parts[PREFIX].size != 0 && parts[LABELS].size == 0)) {
+        return BN_ERR_LAYOUT;
+    }
+    err = check_tokenizer(parts[TOKENIZER].start, parts[TOKENIZER].size, config->vocab_size);
+    err = err ? err : check_labels(parts[LABELS].start, parts[LABELS].size, config->vocab_size);
+    return err ? err : read_prefix(&parts[PREFIX], config, &prefix);
 }
 
 int bn_check(const void *data, size_t size) {

@@ -1,11 +1,12 @@
-// The state buffer: what it is laid out for, where its parts lie, and how the cache is saved and restored.
+// The state buffer: what it is laid out for, where its parts lie, and how the cache is saved, restored and
+// filled from the model's prefix.
 #include "core.h"
 
 enum { STATE_MAGIC = 0x53544E42, SNAPSHOT_MAGIC = 0x50534E42 };
 
 // The beginning of a snapshot; x and the filled cache rows of every layer follow.
 typedef struct {
-    uint32_t magic, crc, window, position, slot, filled;
+    uint32_t magic, crc, window, position, slot, filled, has_x;
 } snapshot_t;
 
 // Scratch first, then the cache. At most 2^25 bytes for any valid shape.
@@ -21,7 +22,7 @@ static void locate_buffers(const bn_config_t *config, uint32_t window, bn_buffer
     tables = tables < BN_PAIR_TABLES_AT_ONCE ? tables : BN_PAIR_TABLES_AT_ONCE;
 
     buffers->window = window;
-    buffers->cache_row = bn_kv_size(config) + 2u * config->num_kv_heads;
+    buffers->cache_row = bn_cache_row_size(config);
     buffers->x = bn_align((uint32_t)sizeof(bn_state_t), 4);
     buffers->work = buffers->x + 4 * hidden;
     buffers->out = buffers->work + 4 * widest;
@@ -147,7 +148,39 @@ int bn_reset(void *memory, const void *model) {
     state->position = 0;
     state->slot = 0;
     state->filled = 0;
+    state->has_x = 0;
     return BN_OK;
+}
+
+// The first `count` rows of every layer's cache, one layer behind the other at `from`. Rows fill from slot 0,
+// so these are all that are filled.
+static void load_rows(bn_state_t *state, const uint8_t *from, uint32_t count) {
+    const bn_buffers_t *b = &state->buffers;
+    uint8_t *cache = (uint8_t *)state + b->cache;
+    for (int i = 0; i < state->config.num_layers; i++) {
+        bn_copy(cache, from, count * b->cache_row);
+        from += count * b->cache_row;
+        cache += b->window * b->cache_row;
+    }
+}
+
+int bn_begin(void *memory, const void *model) {
+    bn_state_t *state = memory;
+    bn_prefix_t prefix;
+    int err = bn_reset(state, model);
+    err = err ? err : bn_locate_prefix(model, &state->config, &prefix);
+    if (err) {
+        return err;
+    }
+    uint32_t window = state->buffers.window;
+    if (prefix.positions == 0 || prefix.positions > window) {
+        return 0;
+    }
+    load_rows(state, prefix.rows, prefix.positions);
+    state->position = prefix.positions;
+    state->slot = prefix.positions < window ? prefix.positions : 0;
+    state->filled = prefix.positions;
+    return (int)prefix.positions;
 }
 
 int bn_position(const void *memory, const void *model) {
@@ -186,12 +219,12 @@ int bn_save(const void *memory, const void *model, void *buffer, size_t size) {
     header.position = state->position;
     header.slot = state->slot;
     header.filled = state->filled;
+    header.has_x = state->has_x;
     uint8_t *to = buffer;
     bn_copy(to, &header, sizeof(header));
     to += sizeof(header);
     bn_copy(to, (const uint8_t *)memory + b->x, 4u * state->config.hidden_size);
     to += 4u * state->config.hidden_size;
-    // Rows fill from slot 0, so the filled ones are the first of each layer.
     const uint8_t *cache = (const uint8_t *)memory + b->cache;
     for (int i = 0; i < state->config.num_layers; i++) {
         bn_copy(to, cache, state->filled * b->cache_row);
@@ -227,14 +260,10 @@ int bn_restore(void *memory, const void *model, const void *buffer, size_t size)
     const uint8_t *from = (const uint8_t *)buffer + sizeof(header);
     bn_copy((uint8_t *)memory + b->x, from, 4u * state->config.hidden_size);
     from += 4u * state->config.hidden_size;
-    uint8_t *cache = (uint8_t *)memory + b->cache;
-    for (int i = 0; i < state->config.num_layers; i++) {
-        bn_copy(cache, from, header.filled * b->cache_row);
-        from += header.filled * b->cache_row;
-        cache += b->window * b->cache_row;
-    }
+    load_rows(state, from, header.filled);
     state->position = header.position;
     state->slot = header.slot;
     state->filled = header.filled;
+    state->has_x = header.has_x;
     return (int)needed;
 }

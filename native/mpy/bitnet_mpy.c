@@ -24,7 +24,7 @@ static const char *error_text(int err) {
     case BN_ERR_TOKEN:
         return "tokens: a token is not below the vocabulary's size";
     case BN_ERR_EMPTY:
-        return "no token has been fed yet: call feed first";
+        return "no token has been fed since reset or begin: call feed first";
     default:
         return "an argument is out of range";
     }
@@ -42,10 +42,24 @@ static void get_model(mp_obj_t obj, mp_buffer_info_t *model) {
     mp_get_buffer_raise(obj, model, MP_BUFFER_READ);
 }
 
-// args[0] and args[1], the model and a state that init made for it.
-static void get_model_and_state(const mp_obj_t *args, mp_buffer_info_t *model, mp_buffer_info_t *state) {
+// The core trusts what it finds in the state during a call, so nothing that a call writes or that it reads
+// while writing may lie there.
+static void refuse_overlap(const mp_buffer_info_t *buffer, const mp_buffer_info_t *state) {
+    uintptr_t start = (uintptr_t)buffer->buf, state_start = (uintptr_t)state->buf;
+    if (start < state_start + state->len && state_start < start + buffer->len) {
+        mp_raise_ValueError("a buffer must not be part of the state");
+    }
+}
+
+static void get_buffers(const mp_obj_t *args, mp_buffer_info_t *model, mp_buffer_info_t *state) {
     get_model(args[0], model);
     mp_get_buffer_raise(args[1], state, MP_BUFFER_RW);
+    refuse_overlap(model, state);
+}
+
+// args[0] and args[1], the model and a state that init made for it.
+static void get_model_and_state(const mp_obj_t *args, mp_buffer_info_t *model, mp_buffer_info_t *state) {
+    get_buffers(args, model, state);
     check(bn_check_state(state->buf, state->len, model->buf, model->len));
 }
 
@@ -80,13 +94,10 @@ static int get_dma_channel(size_t n_args, const mp_obj_t *args, size_t index) {
 static uint16_t *get_u16(mp_obj_t obj, size_t count, unsigned flags, const mp_buffer_info_t *state) {
     mp_buffer_info_t info;
     mp_get_buffer_raise(obj, &info, flags);
-    uintptr_t start = (uintptr_t)info.buf, state_start = (uintptr_t)state->buf;
-    if (start & 1 || info.len >> 1 < count) {
+    if ((uintptr_t)info.buf & 1 || info.len >> 1 < count) {
         mp_raise_ValueError("tokens and permille must be array('H') of at least count items");
     }
-    if (start < state_start + state->len && state_start < start + info.len) {
-        mp_raise_ValueError("tokens and permille must not be part of the state");
-    }
+    refuse_overlap(&info, state);
     return info.buf;
 }
 
@@ -120,8 +131,7 @@ static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_state_size_obj, 1, 3, bitnet_s
 // init(model, state, window=0, placement=0, dma_channel=-1)
 static mp_obj_t bitnet_init(size_t n_args, const mp_obj_t *args) {
     mp_buffer_info_t model, state;
-    get_model(args[0], &model);
-    mp_get_buffer_raise(args[1], &state, MP_BUFFER_RW);
+    get_buffers(args, &model, &state);
     unsigned window = get_window(n_args, args, 2), placement = get_placement(n_args, args, 3);
     int dma_channel = get_dma_channel(n_args, args, 4);
     check(bn_init(state.buf, state.len, model.buf, model.len, window));
@@ -140,6 +150,15 @@ static mp_obj_t bitnet_reset(size_t n_args, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_reset_obj, 2, 2, bitnet_reset);
 
+// begin(model, state) -> position
+static mp_obj_t bitnet_begin(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    mp_buffer_info_t model, state;
+    get_model_and_state(args, &model, &state);
+    return MP_OBJ_NEW_SMALL_INT(check(bn_begin(state.buf, model.buf)));
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_begin_obj, 2, 2, bitnet_begin);
+
 // feed(model, state, tokens, count)
 static mp_obj_t bitnet_feed(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
@@ -151,7 +170,7 @@ static mp_obj_t bitnet_feed(size_t n_args, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_feed_obj, 4, 4, bitnet_feed);
 
-// position(model, state) -> tokens fed since the last reset
+// position(model, state) -> tokens since the last reset, a prefix included
 static mp_obj_t bitnet_position(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
     mp_buffer_info_t model, state;
@@ -169,6 +188,7 @@ static mp_obj_t bitnet_logits(size_t n_args, const mp_obj_t *args) {
     if ((uintptr_t)out.buf & 3 || out.len >> 2 < (size_t)bn_vocab_size(model.buf)) {
         mp_raise_ValueError("out must have 4 bytes per token of the vocabulary, from a multiple of 4 on");
     }
+    refuse_overlap(&out, &state);
     check(bn_logits(state.buf, model.buf, out.buf));
     return mp_const_none;
 }
@@ -183,6 +203,7 @@ static mp_obj_t bitnet_top_k(size_t n_args, const mp_obj_t *args) {
     if (allowed.len < (size_t)(bn_vocab_size(model.buf) + 7) >> 3) {
         mp_raise_ValueError("allowed must have a bit per token of the vocabulary");
     }
+    refuse_overlap(&allowed, &state);
     size_t count = get_count(args[5]);
     uint16_t *tokens = get_u16(args[3], count, MP_BUFFER_RW, &state);
     uint16_t *permille = get_u16(args[4], count, MP_BUFFER_RW, &state);
@@ -202,6 +223,7 @@ static mp_obj_t bitnet_save(size_t n_args, const mp_obj_t *args) {
         if (buffer.len < (size_t)size) {
             mp_raise_ValueError("buffer: too small: save(model, state, None) tells the size");
         }
+        refuse_overlap(&buffer, &state);
         check(bn_save(state.buf, model.buf, buffer.buf, buffer.len));
     }
     return MP_OBJ_NEW_SMALL_INT(size);
@@ -214,6 +236,7 @@ static mp_obj_t bitnet_restore(size_t n_args, const mp_obj_t *args) {
     mp_buffer_info_t model, state, buffer;
     get_model_and_state(args, &model, &state);
     mp_get_buffer_raise(args[2], &buffer, MP_BUFFER_READ);
+    refuse_overlap(&buffer, &state);
     if (bn_restore(state.buf, model.buf, buffer.buf, buffer.len) < 0) {
         mp_raise_ValueError("buffer: not a snapshot of this model and window: save it again");
     }
@@ -231,6 +254,7 @@ mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *a
     mp_store_global(MP_QSTR_state_size, MP_OBJ_FROM_PTR(&bitnet_state_size_obj));
     mp_store_global(MP_QSTR_init, MP_OBJ_FROM_PTR(&bitnet_init_obj));
     mp_store_global(MP_QSTR_reset, MP_OBJ_FROM_PTR(&bitnet_reset_obj));
+    mp_store_global(MP_QSTR_begin, MP_OBJ_FROM_PTR(&bitnet_begin_obj));
     mp_store_global(MP_QSTR_feed, MP_OBJ_FROM_PTR(&bitnet_feed_obj));
     mp_store_global(MP_QSTR_position, MP_OBJ_FROM_PTR(&bitnet_position_obj));
     mp_store_global(MP_QSTR_logits, MP_OBJ_FROM_PTR(&bitnet_logits_obj));

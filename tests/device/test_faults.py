@@ -12,10 +12,13 @@ from bitnet_cli.at import AtClient, AtError
 from bitnet_cli.errors import BitnetError
 from bitnet_cli.simulator import SimulatedBoard, infer_many
 
+# Without a prefix: with one, a session does not need the metadata.
+MODEL = toy.model(1, prefix=False)
+
 
 def patched(offset: int, data: bytes, model: bytes | None = None, checksum: bool = True) -> bytes:
     """The model with these bytes at an offset, and (or not) the checksum for it."""
-    out = bytearray(model or toy.model(1))
+    out = bytearray(model or MODEL)
     out[offset : offset + len(data)] = data
     if checksum:
         out[12:16] = struct.pack("<I", zlib.crc32(out[16 : struct.unpack_from("<I", out, 8)[0]]))
@@ -23,15 +26,15 @@ def patched(offset: int, data: bytes, model: bytes | None = None, checksum: bool
 
 
 def flipped() -> bytes:
-    model = toy.model(1)
+    model = MODEL
     at = len(model) // 2
     return patched(at, bytes([model[at] ^ 4]), checksum=False)
 
 
 def section(number: int) -> int:
-    """Where part 0 (weights), 1 (tokenizer), 2 (labels) or 3 (metadata) begins."""
-    model, end = toy.model(1), 64
-    for i, size in enumerate(struct.unpack_from("<4I", model, 32)):
+    """Where part 0 (weights), 1 (tokenizer), 2 (labels), 3 (metadata) or 4 (prefix) begins."""
+    end = 64
+    for i, size in enumerate(struct.unpack_from("<5I", MODEL, 32)):
         start = end + 15 & ~15
         if i == number:
             return start
@@ -41,10 +44,10 @@ def section(number: int) -> int:
 
 def without(part: int) -> bytes:
     """The model without its tokenizer (1), labels (2) or metadata (3)."""
-    model = toy.model(1)
+    model = MODEL
     sizes = list(struct.unpack_from("<4I", model, 32))
     start = section(part)
-    end = section(part + 1) if part < 3 else len(model)
+    end = section(part + 1)
     size = len(model) - (end - start)
     sizes[part] = 0
     body = bytearray(model[:start] + model[end:])
@@ -54,14 +57,15 @@ def without(part: int) -> bytes:
 
 BAD = {
     "empty": (lambda: b"", "bytes are missing"),
-    "header alone": (lambda: toy.model(1)[:64], "bytes are missing"),
-    "half a header": (lambda: toy.model(1)[:30], "bytes are missing"),
-    "truncated": (lambda: toy.model(1)[:-1], "bytes are missing"),
+    "header alone": (lambda: MODEL[:64], "bytes are missing"),
+    "half a header": (lambda: MODEL[:30], "bytes are missing"),
+    "truncated": (lambda: MODEL[:-1], "bytes are missing"),
     "flipped bit": (flipped, "checksum"),
     "magic": (lambda: patched(0, b"GGUF"), "not a .bitnet file"),
     "version": (lambda: patched(4, b"\x01\0"), "version"),
     "claims 4 GiB": (lambda: patched(8, b"\xff\xff\xff\xff", checksum=False), "bytes are missing"),
     "weights of 4 GiB": (lambda: patched(32, b"\xf0\xff\xff\xff"), "do not fit"),
+    "prefix of 4 GiB": (lambda: patched(48, b"\xf0\xff\xff\xff"), "do not fit"),
     "labels of 4 GiB": (lambda: patched(40, b"\xf0\xff\xff\xff"), "do not fit"),
     "no layers": (lambda: patched(22, b"\0"), "header field"),
     "window": (lambda: patched(26, b"\xff\xff"), "header field"),

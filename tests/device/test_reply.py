@@ -2,8 +2,10 @@
 
 import random
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy
@@ -35,6 +37,9 @@ def phrases(count: int, seed: int) -> list[str]:
     ]
     fixed.append('a;b=c"d\\e\n')
     return fixed + [" ".join(rng.choices(words, k=rng.randrange(1, 12)))[:120] for _ in range(count)]
+
+
+PLAIN = ("What's the temp?", "Set the kitchen to 21 degrees", "x", "water the tomato bed for 10 minutes")
 
 
 def reference(oracle: Oracle, labels: Labels, text: str) -> tuple[str, int, dict[str, str], int]:
@@ -94,6 +99,8 @@ def value_text(text: str, value: list[int], number: bool) -> str:
         (2, 300, "unknown", {"weight_type": 1}),
         (3, 250, None, {"window": 8}),
         (4, 0, None, {"head_type": 2, "activation_bits": 4}),
+        (5, 0, None, {"prefix": False}),
+        (6, 0, None, {"window": 2}),
     ],
 )
 def test_equals_the_host(
@@ -106,6 +113,27 @@ def test_equals_the_host(
     for text, answer in zip(asked, infer_many(path, asked), strict=True):
         expected = reference(oracle, toy.labels(threshold, unknown), text)
         assert (answer.intent, answer.confidence, answer.slots, answer.prompt_tokens) == expected, text
+
+
+BEGINNING = len(toy.template_beginning())
+
+
+@pytest.mark.parametrize("window", [0, BEGINNING, BEGINNING - 1, 256])
+def test_the_stored_beginning_changes_nothing(
+    on_device: Callable[..., Any], tmp_path: Path, window: int
+) -> None:
+    """Neither where the window is too small for it; and where it is used, it takes no memory."""
+    printed, oracles = [], []
+    for prefix in (True, False):
+        path = tmp_path / f"{prefix}.bitnet"
+        path.write_bytes(toy.model(7, prefix=prefix))
+        printed.append(on_device("session.py", path, window, lines=list(PLAIN)))
+        oracles.append(Oracle(path.read_bytes(), window))
+    (heap, *answers), (heap_without, *answers_without) = printed
+    expected = [list(reference(oracles[1], toy.labels(), text)) for text in PLAIN]
+    assert answers == answers_without == expected
+    snapshot_size = 4 * oracles[0].config.hidden_size
+    assert (heap + snapshot_size < heap_without) == (window != BEGINNING - 1)
 
 
 @pytest.mark.parametrize("seed", range(10, 16))

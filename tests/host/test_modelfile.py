@@ -10,7 +10,7 @@ import pytest
 from bitnet_cli import modelfile
 from bitnet_cli.errors import BitnetError
 from bitnet_cli.grammar import Labels, labels_section, specials
-from bitnet_cli.modelfile import Config, Matrix, Scale
+from bitnet_cli.modelfile import Config, Matrix, Prefix, Scale
 from bitnet_cli.tokenizer import tokenizer_section, train_tokenizer
 from random_model import random_model
 
@@ -149,7 +149,8 @@ def test_every_flipped_byte_is_refused() -> None:
 
 def test_refusals_say_what_is_wrong() -> None:
     data = random_model(SMALL, 3)
-    sizes = struct.unpack_from("<4I", data, 32)
+    sizes = struct.unpack_from("<5I", data, 32)
+    json_end = data.rindex(b"}")
     cases = [
         (b"ELF!" + data[4:], "BITN"),
         (patched(data, 4, b"\1\0"), "version 1"),
@@ -164,7 +165,11 @@ def test_refusals_say_what_is_wrong() -> None:
         (patched(data, 36, struct.pack("<I", 2**32 - 16)), "add up"),
         (patched(data, 22, b"\1"), "weights do not have the size"),
         (patched(data, 44, struct.pack("<I", sizes[3] - 1)), "add up"),
-        (patched(data, len(data) - 1, b"x"), "not JSON"),
+        (patched(data, 44, struct.pack("<I", sizes[3] + 16)), "add up"),
+        (patched(data, 48, struct.pack("<I", 1)), "add up"),
+        (patched(data, 48, struct.pack("<I", 2**32 - 16)), "add up"),
+        (patched(data, 52, b"\1"), "reserved"),
+        (patched(data, json_end, b"x"), "not JSON"),
         (patched(data, 64 + 12, b"\0\0"), "scale"),
     ]
     for bad, message in cases:
@@ -200,6 +205,76 @@ def test_tokenizer_and_labels_are_checked_with_the_file() -> None:
     ):
         with pytest.raises(BitnetError, match=message):
             modelfile.read(random_model(other, 4, tokenizer, label))
+
+
+def random_prefix(config: Config, positions: int, seed: int = 0) -> Prefix:
+    rng = np.random.default_rng(seed)
+    shape = (config.num_layers, positions, config.num_kv_heads)
+    codes = (rng.integers(-7, 8, (*shape, config.head_dim), np.int8) for _ in range(2))
+    return Prefix(*codes, rng.integers(-128, 128, shape, np.int8), rng.integers(0, 128, shape, np.int8))
+
+
+def labelled_model(config: Config, prefix: Prefix | None) -> bytes:
+    labels = Labels(["on", "off"], {"room": "text"}, {"on": ["room"]})
+    keys = specials(labels.intents, list(labels.slots))
+    trained = train_tokenizer(["lights on in the kitchen"] * 3, 300, keys)
+    config = replace(config, vocab_size=trained.get_vocab_size())
+    sections = tokenizer_section(trained, keys), labels_section(labels.resolve(trained))
+    weights = modelfile.read(random_model(config, 4)).weights
+    return modelfile.write(config, weights, *sections, {}, prefix)
+
+
+@pytest.mark.parametrize("positions", [1, 5, 32])
+def test_prefix_is_read_back(positions: int) -> None:
+    prefix = random_prefix(SMALL, positions)
+    data = labelled_model(SMALL, prefix)
+    read = modelfile.read(data).prefix
+    assert read is not None
+    for name in ("k_codes", "v_codes", "k_exponents", "v_exponents"):
+        assert np.array_equal(getattr(read, name), getattr(prefix, name))
+    assert modelfile.part_sizes(data)["prefix"] == 4 + 2 * positions * (2 * 6 + 2 * 2)
+    assert sum(modelfile.part_sizes(data).values()) == len(data)
+
+
+def test_prefix_layout_is_the_one_of_the_spec() -> None:
+    config = replace(SMALL, num_layers=1, head_dim=4)
+    k = np.array([[[[1, -1, 2, -2], [3, -3, 4, -4]]]], np.int8)
+    prefix = Prefix(k, -k, np.array([[[-9, 5]]], np.int8), np.array([[[7, 127]]], np.int8))
+    data = labelled_model(config, prefix)
+    assert data[-16:] == bytes([1, 0, 0, 0, 0xF1, 0xE2, 0xD3, 0xC4, 0x1F, 0x2E, 0x3D, 0x4C, 247, 5, 7, 127])
+
+
+def test_a_prefix_that_no_model_leaves_is_refused() -> None:
+    prefix = random_prefix(SMALL, 3)
+    data = labelled_model(SMALL, prefix)
+    start = len(data) - 4 - 6 * 16
+    cases = [
+        (start, struct.pack("<H", 2), "does not have the size"),
+        (start, struct.pack("<H", 0), "does not have the size"),
+        (start, struct.pack("<H", 65535), "does not have the size"),
+        (start + 2, b"\1", "does not have the size"),
+        (start + 4, b"\x80", "no token leaves"),
+        (start + 4 + 6, b"\x08", "no token leaves"),
+        (len(data) - 1, b"\xff", "no token leaves"),
+        (26, struct.pack("<H", 2), "it must be 1 to 2"),
+    ]
+    for offset, new, message in cases:
+        with pytest.raises(BitnetError, match=message):
+            modelfile.read(patched(data, offset, new))
+    without_labels = modelfile.write(
+        SMALL, modelfile.read(random_model(SMALL, 4)).weights, b"", b"", {}, prefix
+    )
+    with pytest.raises(BitnetError, match="no labels"):
+        modelfile.read(without_labels)
+    too_large = replace(prefix, v_codes=np.full_like(prefix.v_codes, -8))
+    for bad, message in (
+        (random_prefix(SMALL, 33), "it must be 1 to 32"),
+        (random_prefix(replace(SMALL, head_dim=8), 3), "shape"),
+        (replace(prefix, k_exponents=prefix.k_exponents.astype(np.int64)), "int8"),
+        (too_large, "no token leaves"),
+    ):
+        with pytest.raises(BitnetError, match=message):
+            labelled_model(SMALL, bad)
 
 
 def test_write_refuses_other_shapes_and_values() -> None:

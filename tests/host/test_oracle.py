@@ -11,6 +11,8 @@ from bitnet_cli.errors import BitnetError
 from bitnet_cli.modelfile import Config, Layer, Matrix, ModelFile, Scale
 from bitnet_cli.oracle import Bounds, Oracle, Scales
 from random_model import random_model
+from toy import model as toy_model
+from toy import template_beginning
 
 SHAPES = [
     Config(40, 24, 36, 2, 4, 2, 6, window=5),
@@ -131,6 +133,41 @@ def test_one_by_one_at_once_and_in_a_batch_are_equal(config: Config) -> None:
     assert np.array_equal(results[3].values, steps[[22]])
     one.feed(tokens[2:3])
     assert np.array_equal(one.logits(), steps[2])
+
+
+@pytest.mark.parametrize("config", [{}, {"window": 8, "num_kv_heads": 4}, {"weight_type": 1, "head_dim": 4}])
+def test_begin_is_feeding_the_prefix(config: dict[str, int]) -> None:
+    one, other = (Oracle(toy_model(5, prefix=p, **config), check_bounds=True) for p in (True, False))
+    assert other.begin() == other.position == 0
+    one.feed([1, 2, 3])
+    for _ in range(2):
+        assert one.begin() == one.position == len(template_beginning())
+        with pytest.raises(BitnetError, match="before the first token"):
+            one.logits()
+        other.reset()
+        other.feed(template_beginning())
+        for token in range(10):
+            one.feed([token])
+            other.feed([token])
+            assert np.array_equal(one.logits(), other.logits())
+
+
+def test_begin_in_another_window() -> None:
+    beginning = template_beginning()
+    fits, small = (Oracle(toy_model(5), window=len(beginning) - less) for less in (0, 1))
+    assert (fits.begin(), small.begin()) == (len(beginning), 0)
+    fits.feed([7])
+    fed = Oracle(toy_model(5, prefix=False), window=len(beginning))
+    fed.feed([*beginning, 7])
+    assert np.array_equal(fits.logits(), fed.logits())
+
+
+def test_a_beginning_longer_than_the_window_is_not_stored() -> None:
+    beginning = template_beginning()
+    for window, stored in ((len(beginning), True), (len(beginning) - 1, False)):
+        assert (modelfile.read(toy_model(5, window=window)).prefix is not None) == stored
+    with pytest.raises(BitnetError, match="prefix"):
+        Oracle(toy_model(5)).prefix()
 
 
 def test_long_input_is_fed_in_pieces() -> None:

@@ -88,6 +88,17 @@ def test_the_export_is_sound(tiny: Checkpoint) -> None:
     assert model.metadata == {"name": "tiny", "system": "home"}
 
 
+def test_the_export_stores_the_beginning_of_the_template(tiny: Checkpoint) -> None:
+    beginning = [tiny.labels.system, *encode(tiny.tokenizer, "home").ids, tiny.labels.user]
+    begun, fed = Oracle(export(tiny)), Oracle(export(tiny))
+    assert begun.begin() == len(beginning)
+    fed.feed(beginning)
+    for token in encode(tiny.tokenizer, "lights on in the kitchen").ids:
+        begun.feed([token])
+        fed.feed([token])
+        assert np.array_equal(begun.logits(), fed.logits())
+
+
 @pytest.mark.parametrize("weight_type", [TERNARY, BINARY], ids=["ternary", "binary"])
 @pytest.mark.parametrize("bits", [8, 4, 2])
 def test_integers_are_the_floats_that_were_trained(

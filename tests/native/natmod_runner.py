@@ -10,7 +10,7 @@ sys.path.insert(0, sys.argv[1])
 import _bitnet
 
 
-def run(model, window, tokens, output):
+def run(model, window, tokens, begin, output):
     try:
         state = bytearray(_bitnet.state_size(model, window))
         _bitnet.init(model, state, window)
@@ -19,6 +19,10 @@ def run(model, window, tokens, output):
         return
     output.write(struct.pack("<i", 0))
     out = bytearray(4 * struct.unpack_from("<H", model, 16)[0])
+    if begin:
+        micropython.heap_lock()
+        _bitnet.begin(model, state)
+        micropython.heap_unlock()
     one = array("H", [0])
     for token in tokens:
         one[0] = token
@@ -32,9 +36,9 @@ def run(model, window, tokens, output):
 
 with open(sys.argv[2], "rb") as source, open(sys.argv[3], "wb") as output:
     while True:
-        header = source.read(12)
+        header = source.read(16)
         if not header:
             break
-        size, window, count = struct.unpack("<3I", header)
+        size, window, count, begin = struct.unpack("<4I", header)
         model = source.read(size)
-        run(model, window, struct.unpack(f"<{count}H", source.read(2 * count)), output)
+        run(model, window, struct.unpack(f"<{count}H", source.read(2 * count)), begin, output)

@@ -1,11 +1,12 @@
 // Runs models under the sanitizers. Every buffer is a malloc of exactly its size, so that one byte too far is
-// caught. Input, repeated: u32 model_size, window, token_count; the model; u16 tokens[token_count]. Output
-// for each: i32 result of bn_init; if that is 0, for each token i32 result of bn_feed and, if 0, the logits.
+// caught. Input, repeated: u32 model_size, window, token_count, begin; the model; u16 tokens[token_count]. If
+// begin is not 0, bn_begin goes before the tokens. Output for each: i32 result of bn_init; if that is 0, for
+// each token i32 result of bn_feed and, if 0, the logits.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "bitnet.h"
+#include "core.h"
 
 static void put(const void *data, size_t size) {
     if (fwrite(data, 1, size, stdout) != size) {
@@ -26,6 +27,35 @@ static void expect(int condition) {
         fprintf(stderr, "runner: a call after a good one failed\n");
         exit(4);
     }
+}
+
+// Other noise at every call.
+static void add_noise(uint8_t *data, size_t size) {
+    static uint32_t noise = 1;
+    for (size_t i = 0; i < size; i++) {
+        noise = noise * 1664525 + 1013904223;
+        data[i] ^= (uint8_t)(noise >> 24);
+    }
+}
+
+// A model in RAM may change after its check, and so may the state: noise in both must stay noise in the
+// logits. Their headers stay, because the binding compares these at every call.
+static void exercise_noise(void *state, size_t state_size, uint8_t *model, size_t size) {
+    const uint16_t token = 0;
+    uint16_t best, permille;
+    uint32_t weights_size;
+    memcpy(&weights_size, model + 32, 4);
+    uint8_t *allowed = malloc((size_t)(bn_vocab_size(model) + 7) / 8);
+    memset(allowed, 0xFF, (size_t)(bn_vocab_size(model) + 7) / 8);
+    add_noise(model + BN_HEADER_SIZE, weights_size);
+    add_noise((uint8_t *)state + sizeof(bn_state_t), state_size - sizeof(bn_state_t));
+    for (int i = 0; i < 3; i++) {
+        expect(bn_feed(state, model, &token, 1) == BN_OK);
+        expect(bn_top_k(state, model, allowed, 1, &best, &permille) == 1);
+        expect(i > 0 || bn_begin(state, model) >= 0);
+    }
+    expect(bn_check_state(state, state_size, model, size) == BN_OK);
+    free(allowed);
 }
 
 // What bn_feed and bn_logits leave out: the results are not compared here, only the accesses are checked.
@@ -66,7 +96,7 @@ static void run_tokens(
 }
 
 int main(void) {
-    uint32_t header[3];
+    uint32_t header[4];
     while (fread(header, 1, sizeof(header), stdin) == sizeof(header)) {
         void *model = get(header[0]);
         uint16_t *tokens = get(2 * (size_t)header[2]);
@@ -81,7 +111,11 @@ int main(void) {
         }
         put(&result, 4);
         if (result == BN_OK) {
+            if (header[3]) {
+                expect(bn_begin(state, model) >= 0);
+            }
             run_tokens(state, (size_t)needed, model, header[0], tokens, header[2]);
+            exercise_noise(state, (size_t)needed, model, header[0]);
         }
         free(state);
         free(tokens);

@@ -36,8 +36,8 @@ class TargetError(Exception):
 class Target(Protocol):
     """Something that runs the core."""
 
-    def logits(self, model: bytes, tokens: list[int], window: int = 0) -> Logits:
-        """int32[vocab_size] after each token; raises TargetError if the core refuses."""
+    def logits(self, model: bytes, tokens: list[int], window: int = 0, begin: bool = False) -> Logits:
+        """int32[vocab_size] after each token, from init or begin on; TargetError if the core refuses."""
 
 
 @functools.cache
@@ -92,8 +92,10 @@ class _Called(ABC):
         self.check("bn_init", state, size, at, len(model), window)
         return state, at
 
-    def logits(self, model: bytes, tokens: list[int], window: int = 0) -> Logits:
+    def logits(self, model: bytes, tokens: list[int], window: int = 0, begin: bool = False) -> Logits:
         state, at = self.open(model, window)
+        if begin:
+            self.check("bn_begin", state, at)
         out = self.allocate(bytes(4 * vocab_size(model)))
         result = []
         for token in tokens:
@@ -233,9 +235,9 @@ def _link(architecture: str) -> Path:
 # --- targets that are programs ---
 
 
-def pack_run(model: bytes, tokens: list[int], window: int) -> bytes:
+def pack_run(model: bytes, tokens: list[int], window: int, begin: bool = False) -> bytes:
     """One input record of runner.c."""
-    header = struct.pack("<3I", len(model), window, len(tokens))
+    header = struct.pack("<4I", len(model), window, len(tokens), begin)
     return header + model + struct.pack(f"<{len(tokens)}H", *tokens)
 
 
@@ -265,8 +267,8 @@ class Sanitized:
         """The program's output; raises CalledProcessError if a sanitizer found a fault."""
         return subprocess.run([self._program], input=records, stdout=subprocess.PIPE, check=True).stdout
 
-    def logits(self, model: bytes, tokens: list[int], window: int = 0) -> Logits:
-        return _parse_run(model, tokens, self.run(pack_run(model, tokens, window)))
+    def logits(self, model: bytes, tokens: list[int], window: int = 0, begin: bool = False) -> Logits:
+        return _parse_run(model, tokens, self.run(pack_run(model, tokens, window, begin)))
 
 
 class Natmod:
@@ -276,9 +278,9 @@ class Natmod:
         self._folder = module_path(DEVICE / "natmod", "x64").parent
         self._micropython = find_micropython()
 
-    def logits(self, model: bytes, tokens: list[int], window: int = 0) -> Logits:
+    def logits(self, model: bytes, tokens: list[int], window: int = 0, begin: bool = False) -> Logits:
         source, output = work_folder() / "natmod.in", work_folder() / "natmod.out"
-        source.write_bytes(pack_run(model, tokens, window))
+        source.write_bytes(pack_run(model, tokens, window, begin))
         script = HERE / "natmod_runner.py"
         subprocess.run([self._micropython, script, self._folder, source, output], check=True)
         return _parse_run(model, tokens, output.read_bytes())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import toy
 from bitnet_cli.modelfile import BINARY, TERNARY, Config
 from bitnet_cli.oracle import Oracle
 from bitnet_cli.paths import STOCK_MODEL
@@ -17,6 +18,7 @@ TOKENS = 11
 COPIED, STREAMED = 1, 2  # bn_placement_t
 ERR_STATE = -8
 NO_DMA = 0xFFFFFFFF  # int −1
+EMPTY = -11  # BN_ERR_EMPTY
 
 # Sizes that divide nothing evenly, grouped and single kv heads, windows that wrap, matrices wider than the
 # tables that are built at once (32 groups), and each choice of activations, embedding and head.
@@ -149,6 +151,66 @@ def test_stock_model(name: str, record_property: Callable[..., None]) -> None:
 def test_another_window_than_the_models(name: str) -> None:
     logits = target(name).logits(model("plain", "ternary"), list(tokens("plain")), window=3)
     np.testing.assert_array_equal(logits, expected("plain", "ternary", 3))
+
+
+PREFIXED = {
+    "room-left": {},
+    "wraps": {"window": 8, "num_kv_heads": 4, "weight_type": BINARY},
+    "full": {"window": len(toy.template_beginning()), "num_layers": 3, "head_dim": 8, "activation_bits": 4},
+}
+
+
+@functools.cache
+def after_the_beginning(shape: str) -> tuple[bytes, list[int], Logits]:
+    """A model with a prefix, tokens for after it, and the logits of the oracle, which fed all of them."""
+    fed = [int(token) for token in np.random.default_rng(4).integers(0, 420, 10)]
+    oracle = Oracle(toy.model(6, prefix=False, **PREFIXED[shape]))
+    oracle.feed(toy.template_beginning())
+    logits = []
+    for token in fed:
+        oracle.feed([token])
+        logits.append(oracle.logits())
+    return toy.model(6, **PREFIXED[shape]), fed, logits
+
+
+@pytest.mark.parametrize("shape", PREFIXED)
+@pytest.mark.parametrize("name", TARGETS)
+def test_begin_is_feeding_the_prefix(name: str, shape: str) -> None:
+    prefixed, fed, logits = after_the_beginning(shape)
+    np.testing.assert_array_equal(target(name).logits(prefixed, fed, begin=True), logits)
+
+
+def test_begin_goes_back_to_the_same_position() -> None:
+    called = target("x86-64")
+    assert isinstance(called, HostLibrary)
+    length = len(toy.template_beginning())
+    for prefixed, window, position in (
+        (toy.model(6), 0, length),
+        (toy.model(6), length, length),
+        (toy.model(6), length - 1, 0),
+        (toy.model(6, prefix=False), 0, 0),
+    ):
+        state, at = called.open(prefixed, window)
+        for _ in range(2):
+            assert called.call("bn_begin", state, at) == position
+            assert called.call("bn_position", state, at) == position
+            assert called.call("bn_logits", state, at, 0) == EMPTY
+            called.feed(state, at, [1, 2])
+
+
+def test_a_snapshot_of_the_beginning() -> None:
+    """It brings back the position, and that there are no logits yet."""
+    called = target("x86-64")
+    assert isinstance(called, HostLibrary)
+    state, at = called.open(toy.model(6))
+    position = called.check("bn_begin", state, at)
+    size = called.check("bn_save", state, at, 0, 0)
+    snapshot = called.allocate(bytes(size))
+    called.check("bn_save", state, at, snapshot, size)
+    called.feed(state, at, [1, 2])
+    called.check("bn_restore", state, at, snapshot, size)
+    assert called.call("bn_position", state, at) == position
+    assert called.call("bn_logits", state, at, 0) == EMPTY
 
 
 @pytest.mark.parametrize("shape", ["plain", "grouped-heads", "binary-head", "ternary-head", "smallest"])

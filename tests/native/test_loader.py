@@ -1,12 +1,13 @@
 """A file that is damaged or lies about itself is refused with the right error, never read past its end."""
 
+import ctypes
 import random
 import struct
 import zlib
 
 import numpy as np
 import pytest
-from bitnet_cli.modelfile import BINARY, TERNARY, Config
+from bitnet_cli.modelfile import BINARY, TERNARY, Config, Prefix
 from random_model import random_model
 from targets import HostLibrary, Sanitized, TargetError, pack_run, target
 
@@ -15,7 +16,8 @@ ALIGN, TRUNCATED, MAGIC, VERSION, CHECKSUM, CONFIG, LAYOUT, STATE, TOKEN, RANGE,
 
 MERGES = [(104, 105), (256, 33)]
 VOCAB = 264
-HEADER_FIELDS = (0, 4, 6, 8, 12, 16, 18, 20, 22, 23, 24, 25, 26, 28, 29, 30, 31, 32, 36, 40, 44, 48)
+POSITIONS = 3
+HEADER_FIELDS = (0, 4, 6, 8, 12, 16, 18, 20, 22, 23, 24, 25, 26, 28, 29, 30, 31, 32, 36, 40, 44, 48, 52)
 
 
 def tokenizer(merges: list[tuple[int, int]] = MERGES, hash_bits: int = 3, texts: int = VOCAB) -> bytes:
@@ -49,13 +51,17 @@ def make_model(weight_type: int = TERNARY, head_type: int = 0, embedding_bits: i
         embedding_bits=embedding_bits,
         head_type=head_type,
     )
-    return random_model(config, 1, tokenizer(), labels())
+    rng = np.random.default_rng(2)
+    codes = (rng.integers(-7, 8, (2, POSITIONS, 1, 8), np.int8) for _ in range(2))
+    exponents = (rng.integers(0, 20, (2, POSITIONS, 1), np.int8) for _ in range(2))
+    return random_model(config, 1, tokenizer(), labels(), prefix=Prefix(*codes, *exponents))
 
 
 MODEL = make_model()
-WEIGHTS_SIZE, TOKENIZER_SIZE, LABELS_SIZE, METADATA_SIZE = struct.unpack_from("<4I", MODEL, 32)
+WEIGHTS_SIZE, TOKENIZER_SIZE, LABELS_SIZE, METADATA_SIZE, PREFIX_SIZE = struct.unpack_from("<5I", MODEL, 32)
 TOKENIZER = (64 + WEIGHTS_SIZE + 15) & ~15
 LABELS = (TOKENIZER + TOKENIZER_SIZE + 15) & ~15
+PREFIX = len(MODEL) - PREFIX_SIZE
 EMBEDDING = 64 + 2 * 8
 Q_SCALE = EMBEDDING + 4 + VOCAB * 16 + 2 * 16
 
@@ -114,7 +120,7 @@ WRONG_FIELDS = [
     ("magic", 0, "4B", (0x42, 0x49, 0x54, 0x4D), MAGIC),
     ("version-1", 4, "H", (1,), VERSION),
     ("version-0", 4, "H", (0,), VERSION),
-    ("reserved", 6, "H", (1,), CONFIG),
+    ("reserved-begin", 6, "H", (1,), CONFIG),
     ("file_size-larger", 8, "I", (len(MODEL) + 1,), TRUNCATED),
     ("file_size-largest", 8, "I", (0xFFFFFFFF,), TRUNCATED),
     ("file_size-smaller", 8, "I", (len(MODEL) - 1,), LAYOUT),
@@ -158,6 +164,13 @@ WRONG_FIELDS = [
     ("labels_size-largest", 40, "I", (0xFFFFFFFF,), LAYOUT),
     ("metadata_size-largest", 44, "I", (0xFFFFFFFF,), LAYOUT),
     ("metadata_size-less", 44, "I", (METADATA_SIZE - 1,), LAYOUT),
+    ("metadata_size-more", 44, "I", (METADATA_SIZE + 16,), LAYOUT),
+    ("prefix_size-0", 48, "I", (0,), LAYOUT),
+    ("prefix_size-less", 48, "I", (PREFIX_SIZE - 1,), LAYOUT),
+    ("prefix_size-more", 48, "I", (PREFIX_SIZE + 1,), LAYOUT),
+    ("prefix_size-largest", 48, "I", (0xFFFFFFFF,), LAYOUT),
+    ("prefix_size-wraps", 44, "2I", (0xFFFFFFF0, 16), LAYOUT),
+    ("reserved", 52, "B", (1,), CONFIG),
     ("reserved-end", 63, "B", (1,), CONFIG),
     ("embedding-scale-small", EMBEDDING, "H", (16383,), LAYOUT),
     ("embedding-scale-large", EMBEDDING, "H", (32768,), LAYOUT),
@@ -188,6 +201,12 @@ WRONG_FIELDS = [
     ("threshold", LABELS + 18, "H", (1001,), LAYOUT),
     ("allowed-slot", LABELS + 20, "I", (4,), LAYOUT),
     ("kind", LABELS + 20 + 12, "B", (2,), LAYOUT),
+    ("positions-0", PREFIX, "H", (0,), LAYOUT),
+    ("positions-less", PREFIX, "H", (POSITIONS - 1,), LAYOUT),
+    ("positions-more", PREFIX, "H", (POSITIONS + 1,), LAYOUT),
+    ("positions-largest", PREFIX, "H", (0xFFFF,), LAYOUT),
+    ("prefix-reserved", PREFIX + 2, "H", (1,), LAYOUT),
+    ("window-smaller-than-prefix", 26, "H", (POSITIONS - 1,), LAYOUT),
 ]
 
 
@@ -196,6 +215,51 @@ WRONG_FIELDS = [
 )
 def test_wrong_field(at: int, layout: str, values: tuple[int, ...], error: int) -> None:
     assert result(patched(at, layout, *values)) == error
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+def test_a_prefix_of_a_few_bytes(size: int) -> None:
+    model = bytearray(MODEL[: PREFIX + size])
+    struct.pack_into("<I", model, 8, len(model))
+    struct.pack_into("<I", model, 48, size)
+    assert result(sealed(model)) == LAYOUT
+
+
+def test_a_prefix_needs_labels() -> None:
+    model = bytearray(MODEL[:LABELS] + MODEL[LABELS + ((LABELS_SIZE + 15) & ~15) :])
+    struct.pack_into("<I", model, 8, len(model))
+    struct.pack_into("<I", model, 40, 0)
+    assert result(sealed(model)) == LAYOUT
+
+
+@pytest.mark.parametrize("byte", [0x00, 0x7F, 0x80, 0x88, 0xFF])
+def test_a_prefix_may_hold_anything(byte: int) -> None:
+    """Codes of −8 and exponents at both ends: no sanitizer may complain."""
+    rows = bytes([byte]) * (PREFIX_SIZE - 4)
+    halves = b"".join(bytes([byte] * 8 + [byte, byte ^ 0xFF]) for _ in range((PREFIX_SIZE - 4) // 10))
+    for data in (rows, halves):
+        model = sealed(MODEL[: PREFIX + 4] + data)
+        target("x86-64-sanitized").logits(model, [1, 2, 3], begin=True)
+
+
+def test_a_prefix_that_changed_after_the_check() -> None:
+    """As in a model in RAM: bn_begin finds out before it copies anything."""
+    called = target("x86-64")
+    assert isinstance(called, HostLibrary)
+    for at, layout, value in (
+        (48, "I", 0xFFFFFFFF),
+        (48, "I", PREFIX_SIZE + 16),
+        (44, "I", 0xFFFFFFF0),
+        (36, "I", TOKENIZER_SIZE + 64),
+        (PREFIX, "H", 0xFFFF),
+        (PREFIX, "H", POSITIONS + 1),
+    ):
+        state, address = called.open(MODEL)
+        state_size = called.call("bn_state_size", address, len(MODEL), 0)
+        assert called.call("bn_begin", state, address) == POSITIONS
+        ctypes.memmove(address + at, struct.pack("<" + layout, value), struct.calcsize(layout))
+        assert called.call("bn_begin", state, address) == LAYOUT
+        assert called.call("bn_check_state", state, state_size, address, len(MODEL)) == OK
 
 
 def test_a_token_outside_the_vocabulary_changes_nothing() -> None:
@@ -248,7 +312,7 @@ def test_a_snapshot_that_was_tampered_with(seed: int) -> None:
     snapshot = called.allocate(bytes(size))
     called.check("bn_save", state, at, snapshot, size)
     content = bytearray(called.read(snapshot, size))
-    content[random.Random(seed).randrange(24)] ^= 0x40
+    content[random.Random(seed).randrange(28)] ^= 0x40
     if called.call("bn_restore", state, at, called.allocate(bytes(content)), size) >= 0:
         called.feed(state, at, [1, 2, 3, 4, 5])
     state_size = called.call("bn_state_size", at, len(MODEL), 0)
@@ -257,7 +321,7 @@ def test_a_snapshot_that_was_tampered_with(seed: int) -> None:
 
 def _fuzzed(rng: random.Random, bases: list[bytes]) -> bytes:
     model = bytearray(rng.choice(bases))
-    kind = rng.randrange(4)
+    kind = rng.randrange(5)
     if kind == 0:  # the header
         for _ in range(rng.randint(1, 3)):
             model[rng.randrange(4, 64)] = rng.choice(
@@ -271,6 +335,11 @@ def _fuzzed(rng: random.Random, bases: list[bytes]) -> bytes:
         for _ in range(rng.randint(1, 30)):
             at = rng.randrange(64, 64 + struct.unpack_from("<I", model, 32)[0])
             model[at] = rng.choice([0, 127, 128, 255, rng.randrange(256)])
+    elif kind == 3:  # the prefix
+        at = len(model) - struct.unpack_from("<I", model, 48)[0]
+        for _ in range(rng.randint(1, 8)):
+            at_most = rng.choice([4, len(model) - at])
+            model[at + rng.randrange(at_most)] = rng.choice([0, 1, 127, 128, 255, rng.randrange(256)])
     else:  # its length
         model = model[: rng.randrange(64, len(model))]
         struct.pack_into("<I", model, 8, len(model) - rng.randrange(2))
@@ -285,6 +354,7 @@ def test_fuzzed_files_stay_within_their_memory() -> None:
             _fuzzed(rng, bases),
             [rng.randrange(VOCAB + 1) for _ in range(2)],
             rng.choice([0, 0, 1, 3, 256, 257]),
+            begin=rng.random() < 0.5,
         )
         for _ in range(2500)
     ]

@@ -26,6 +26,7 @@ tokens = array("H", [1, 2, 3, 4, 5, 6])
 _bitnet.feed(model, state, tokens, 6)
 ids, permille = array("H", [0] * 3), array("H", [0] * 3)
 allowed = bytearray(b"\\xff" * 5)
+both = bytearray(model) + bytearray(len(state))
 """
 
 
@@ -100,6 +101,16 @@ WRONG = {
     "_bitnet.feed(model, state, tokens, -1)": "negative",
     "_bitnet.feed(model, state, memoryview(state)[400:], 4)": "must not be part of the state",
     "_bitnet.feed(model, state, memoryview(bytes(9))[1:], 1)": "array('H')",
+    "_bitnet.begin(model, bytearray(len(state)))": "call init",
+    "_bitnet.begin(model, state); _bitnet.logits(model, state, bytearray(160))": "call feed first",
+    "_bitnet.logits(model, state, state)": "must not be part of the state",
+    "_bitnet.top_k(model, state, state, ids, permille, 1)": "must not be part of the state",
+    "_bitnet.top_k(model, state, allowed, state, permille, 1)": "must not be part of the state",
+    "_bitnet.save(model, state, state)": "must not be part of the state",
+    "_bitnet.restore(model, state, state)": "must not be part of the state",
+    "_bitnet.init(both, both)": "must not be part of the state",
+    "_bitnet.init(memoryview(both)[:len(model)], memoryview(both)[64:])": "must not be part of the state",
+    "_bitnet.feed(both, memoryview(both)[64:], tokens, 1)": "must not be part of the state",
     "_bitnet.logits(model, state, bytearray(159))": "4 bytes per token",
     "_bitnet.top_k(model, state, bytearray(4), ids, permille, 1)": "a bit per token",
     "_bitnet.top_k(model, state, allowed, ids, permille, 4)": "at least count items",

@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", help="the model's name (default: that of the output folder)")
     parser.add_argument(
-        "--system", default="", help="system text before every phrase (costs its tokens once per start)"
+        "--system",
+        default="",
+        help="system text before every phrase (the model file stores its part of the KV cache)",
     )
     parser.add_argument("--weights", choices=("ternary", "binary"), default="ternary")
     parser.add_argument("--activation-bits", type=int, choices=(8, 4, 2), default=8)

@@ -2,7 +2,7 @@
 
 import functools
 
-from bitnet_cli import grammar, modelfile, tokenizer
+from bitnet_cli import grammar, modelfile, oracle, tokenizer
 from random_model import random_model
 from tokenizers import Tokenizer
 
@@ -36,8 +36,15 @@ def labels(threshold: int = 0, unknown: str | None = "unknown") -> grammar.Label
     return declared.resolve(host_tokenizer())
 
 
-def model(seed: int, threshold: int = 0, unknown: str | None = "unknown", **config: int) -> bytes:
-    """A random model; config overrides fields of modelfile.Config."""
+def template_beginning() -> list[int]:
+    """The tokens of every prompt before its phrase."""
+    return grammar.template_beginning(labels(), tokenizer.encode(host_tokenizer(), SYSTEM).ids)
+
+
+def model(
+    seed: int, threshold: int = 0, unknown: str | None = "unknown", prefix: bool = True, **config: int
+) -> bytes:
+    """A random model, as the exporter writes one (or without a prefix); config overrides modelfile.Config."""
     shape = {
         "hidden_size": 48,
         "intermediate_size": 96,
@@ -46,10 +53,11 @@ def model(seed: int, threshold: int = 0, unknown: str | None = "unknown", **conf
         "num_kv_heads": 2,
         "head_dim": 12,
     }
-    return random_model(
+    made = random_model(
         modelfile.Config(vocab_size=len(token_texts()), **{**shape, **config}),
         seed,
         tokenizer.tokenizer_section(host_tokenizer(), _SPECIALS),
         grammar.labels_section(labels(threshold, unknown)),
         {"name": "random", "system": SYSTEM},
     )
+    return oracle.store_prefix(made, template_beginning()) if prefix else made
