@@ -469,9 +469,14 @@ def _unpack_weights(data: bytes | memoryview, rows: int, columns: int, weight_ty
 # --- the prefix: rows of the KV cache ---
 
 
+_CODES_PER_WORD = 8
+_CODE_BIAS = 8
+
+
 def cache_row_size(config: Config) -> int:
     """Bytes of one position of one layer in the KV cache."""
-    return config.kv_size + 2 * config.num_kv_heads
+    words = -(-config.head_dim // _CODES_PER_WORD)
+    return _align(config.num_kv_heads * (8 * words + 2), 4)
 
 
 def _pack_rows(prefix: Prefix) -> bytes:
@@ -482,31 +487,42 @@ def _pack_rows(prefix: Prefix) -> bytes:
         prefix.k_exponents.view(np.uint8),
         prefix.v_exponents.view(np.uint8),
     )
-    return np.concatenate(parts, axis=2).tobytes()
+    rows = np.concatenate(parts, axis=2)
+    return np.pad(rows, ((0, 0), (0, 0), (0, -rows.shape[2] % 4))).tobytes()
 
 
 def _unpack_rows(config: Config, data: memoryview, positions: int) -> Prefix:
-    heads, code_size = config.num_kv_heads, config.kv_size // 2
-    rows = np.frombuffer(data, np.int8).reshape(config.num_layers, positions, cache_row_size(config))
-    k, v, exponents = np.split(rows, [code_size, 2 * code_size], axis=2)
-    shape = (config.num_layers, positions, heads, config.head_dim)
+    heads = config.num_kv_heads
+    code_size = heads * 4 * -(-config.head_dim // _CODES_PER_WORD)
+    rows = np.frombuffer(data, np.uint8).reshape(config.num_layers, positions, cache_row_size(config))
+    k, v, exponents, padding = np.split(
+        rows, [code_size, 2 * code_size, 2 * code_size + 2 * heads], axis=2
+    )
+    if padding.any():
+        raise BitnetError("the prefix has padding that is not zero")
+    exponents = exponents.view(np.int8)
     return Prefix(
-        _unpack_cache_codes(k).reshape(shape),
-        _unpack_cache_codes(v).reshape(shape),
+        _unpack_cache_codes(k, config),
+        _unpack_cache_codes(v, config),
         exponents[:, :, :heads],
         exponents[:, :, heads:],
     )
 
 
-def _pack_cache_codes(codes: Int8) -> UInt8:
-    """int8[L, P, K, d] → uint8[L, P, K·d / 2]: pairs of codes as nibbles, the even one in the low half."""
-    pairs = codes.view(np.uint8).reshape(*codes.shape[:2], -1, 2)
-    return (pairs[..., 0] & 15 | (pairs[..., 1] & 15) << 4).astype(np.uint8)
+def _pack_cache_codes(codes: Int8) -> npt.NDArray[np.uint8]:
+    """[…, heads, head_dim] → […, heads · bytes]: each code + 8, a head padded with codes 0 to whole words."""
+    padding = -codes.shape[-1] % _CODES_PER_WORD
+    nibbles = np.pad(codes, ((0, 0),) * (codes.ndim - 1) + ((0, padding),)).astype(np.uint8) + _CODE_BIAS & 15
+    packed: npt.NDArray[np.uint8] = nibbles[..., 0::2] | nibbles[..., 1::2] << 4
+    return packed.reshape(*codes.shape[:-2], -1)
 
 
-def _unpack_cache_codes(nibbles: Int8) -> Int8:
-    low = np.left_shift(nibbles, 4, dtype=np.int8) >> 4
-    return np.stack([low, nibbles >> 4], axis=-1)
+def _unpack_cache_codes(packed: npt.NDArray[np.uint8], config: Config) -> Int8:
+    nibbles = np.stack([packed & 15, packed >> 4], axis=-1).astype(np.int8) - _CODE_BIAS
+    codes: Int8 = nibbles.reshape(*packed.shape[:-1], config.num_kv_heads, -1).astype(np.int8)
+    if codes[..., config.head_dim :].any():
+        raise BitnetError("the prefix has padding that is not code 0")
+    return codes[..., : config.head_dim]
 
 
 def _check_prefix(config: Config, prefix: Prefix) -> None:

@@ -1,7 +1,7 @@
 // RoPE, the int4 KV cache and attention: SPEC.md 2.1, steps 2 to 5.
-#include "core.h"
+#include "kv.h"
 
-enum { K_BITS = 4, V_BITS = 4 };
+enum { Q_BITS = 8, K_BITS = 4, V_BITS = 4 };
 
 // rope[2i], rope[2i+1] = COS, SIN of pair i at this position; the same in every layer and head.
 void bn_rope_angles(int16_t *rope, const uint32_t *rope_step, uint32_t head_dim, uint32_t position) {
@@ -26,56 +26,103 @@ int bn_rope(int32_t *x, uint32_t heads, uint32_t head_dim, const int16_t *rope) 
     return exponent;
 }
 
-static int store_head(const int32_t *x, uint32_t head_dim, int bits, uint8_t *nibbles) {
+// Words of each kv head in a row of the cache.
+static uint32_t words_per_head(uint32_t head_dim) {
+    return (head_dim + BN_CODES_PER_WORD - 1) / BN_CODES_PER_WORD;
+}
+
+uint32_t bn_cache_row_size(const bn_config_t *config) {
+    uint32_t heads = config->num_kv_heads;
+    return bn_align(heads * 8 * words_per_head(config->head_dim) + 2 * heads, 4);
+}
+
+// Of one layer's cache: from the first row's word of this kv head on.
+static void open_column(
+    bn_column_t *column, const bn_cache_t *cache, uint32_t first_word, uint32_t kv_head, uint32_t word) {
+    uint32_t words = words_per_head(cache->head_dim);
+    column->first = cache->rows + 4 * (first_word + kv_head * words + word);
+    column->row_size = cache->row_size;
+    column->rows = cache->filled;
+}
+
+static uint32_t first_v_word(const bn_cache_t *cache) {
+    return cache->num_kv_heads * words_per_head(cache->head_dim);
+}
+
+// Of the first row's k, the v's follow.
+static const int8_t *exponents(const bn_cache_t *cache) {
+    return (const int8_t *)cache->rows + 8 * first_v_word(cache);
+}
+
+// Quantizes a head to `bits` and pads it with zeros to a whole word. Returns the exponent.
+static int quantize_head(const int32_t *x, uint32_t head_dim, int bits, int8_t codes[BN_MAX_HEAD_DIM]) {
+    for (uint32_t j = head_dim; j & (BN_CODES_PER_WORD - 1); j++) {
+        codes[j] = 0;
+    }
+    return bn_quantize(x, head_dim, bits, codes);
+}
+
+static int store_head(const int32_t *x, uint32_t head_dim, int bits, uint32_t *words) {
     int8_t codes[BN_MAX_HEAD_DIM];
-    int exponent = bn_quantize(x, head_dim, bits, codes);
-    for (uint32_t j = 0; j < head_dim; j += 2) {
-        *nibbles++ = (uint8_t)((codes[j] & 15) | (codes[j + 1] & 15) << 4);
+    int exponent = quantize_head(x, head_dim, bits, codes);
+    for (uint32_t j = 0; j < head_dim; j += BN_CODES_PER_WORD) {
+        uint32_t word = 0;
+        for (uint32_t i = BN_CODES_PER_WORD; i > 0; i--) {
+            word = word << 4 | (uint32_t)(codes[j + i - 1] + BN_CODE_BIAS);
+        }
+        *words++ = word;
     }
     return exponent;
 }
 
 void bn_cache_store(
     const bn_cache_t *cache, uint32_t slot, const int32_t *k, const int32_t *v, int k_exponent) {
-    uint32_t heads = cache->num_kv_heads, d = cache->head_dim;
-    uint8_t *k_codes = cache->rows + slot * cache->row_size;
-    uint8_t *v_codes = k_codes + (heads * d >> 1);
-    int8_t *k_exponents = (int8_t *)k_codes + heads * d;
-    int8_t *v_exponents = k_exponents + heads;
-    for (uint32_t head = 0; head < heads; head++) {
-        k_exponents[head] =
-            (int8_t)(store_head(k + head * d, d, K_BITS, k_codes + (head * d >> 1)) + k_exponent);
-        v_exponents[head] = (int8_t)store_head(v + head * d, d, V_BITS, v_codes + (head * d >> 1));
+    uint32_t d = cache->head_dim, words = words_per_head(d);
+    uint32_t *k_words = (uint32_t *)(cache->rows + slot * cache->row_size);
+    uint32_t *v_words = k_words + first_v_word(cache);
+    int8_t *k_exponents = (int8_t *)(v_words + first_v_word(cache));
+    int8_t *v_exponents = k_exponents + cache->num_kv_heads;
+    for (uint32_t head = 0; head < cache->num_kv_heads; head++, k += d, v += d) {
+        *k_exponents++ = (int8_t)(store_head(k, d, K_BITS, k_words) + k_exponent);
+        *v_exponents++ = (int8_t)store_head(v, d, V_BITS, v_words);
+        k_words += words;
+        v_words += words;
     }
 }
 
-static int32_t dot(const int8_t *q, const uint8_t *nibbles, uint32_t n) {
+// scores[t] = Σ q·k_t; returns the exponent of q.
+static int dot_products(const bn_cache_t *cache, uint32_t kv_head, const int32_t *q, int32_t *scores) {
+    int8_t codes[BN_MAX_HEAD_DIM];
+    int exponent = quantize_head(q, cache->head_dim, Q_BITS, codes);
     int32_t sum = 0;
-    for (uint32_t j = 0; j < n; j += 2) {
-        uint32_t byte = *nibbles++;
-        sum += q[j] * bn_low_nibble(byte) + q[j + 1] * bn_high_nibble(byte);
+    for (uint32_t j = 0; j < cache->head_dim; j++) {
+        sum += codes[j];
     }
-    return sum;
-}
-
-static void add_weighted(int32_t *out, int32_t weight, const uint8_t *nibbles, uint32_t n) {
-    for (uint32_t j = 0; j < n; j += 2) {
-        uint32_t byte = *nibbles++;
-        out[j] += weight * bn_low_nibble(byte);
-        out[j + 1] += weight * bn_high_nibble(byte);
+    for (uint32_t t = 0; t < cache->filled; t++) {
+        scores[t] = -BN_CODE_BIAS * sum;
     }
+    for (uint32_t word = 0; word < words_per_head(cache->head_dim); word++) {
+        const int8_t *code = codes + word * BN_CODES_PER_WORD;
+        uint32_t pairs[BN_PAIRS_PER_WORD];
+        for (int j = 0; j < BN_PAIRS_PER_WORD; j++) {
+            pairs[j] = ((uint32_t)code[j] << 16) + (uint32_t)code[j + BN_PAIRS_PER_WORD];
+        }
+        bn_column_t column;
+        open_column(&column, cache, 0, kv_head, word);
+        bn_dot_rows(&column, pairs, scores);
+    }
+    return exponent;
 }
 
 // scores[t] = p_t in Q15; returns their sum.
 static uint32_t attention_weights(
-    const bn_cache_t *cache, uint32_t kv_head, const int8_t *q, int q_exponent, int32_t *scores) {
-    uint32_t d = cache->head_dim;
-    const uint8_t *k = cache->rows + (kv_head * d >> 1);
-    const int8_t *k_exponent = (const int8_t *)cache->rows + cache->num_kv_heads * d + kv_head;
+    const bn_cache_t *cache, uint32_t kv_head, const int32_t *q, int q_exponent, int32_t *scores) {
+    q_exponent += dot_products(cache, kv_head, q, scores) - 16;
+    const int8_t *k_exponent = exponents(cache) + kv_head;
     int32_t largest = INT32_MIN;
-    for (uint32_t t = 0; t < cache->filled; t++, k += cache->row_size, k_exponent += cache->row_size) {
-        int32_t z = dot(q, k, d);
-        int net = q_exponent + *k_exponent - 16;
+    for (uint32_t t = 0; t < cache->filled; t++, k_exponent += cache->row_size) {
+        int net = q_exponent + *k_exponent;
+        int32_t z = scores[t];
         z = net >= 0 ? z * ((int32_t)1 << (net < 14 ? net : 14)) : bn_rshr(z, -net);
         scores[t] = z;
         largest = z > largest ? z : largest;
@@ -88,27 +135,38 @@ static uint32_t attention_weights(
     return sum;
 }
 
-// out[head_dim] = the attention of one query head; returns its exponent, the largest of the v exponents.
-int bn_attend(const bn_cache_t *cache, uint32_t kv_head, const int8_t *q, int q_exponent, int32_t *scores,
-    int32_t *out) {
-    uint32_t d = cache->head_dim, kv_size = cache->num_kv_heads * d;
-    uint32_t sum = attention_weights(cache, kv_head, q, q_exponent, scores);
+// scores[t] = w_t, from p_t; returns their sum.
+static int32_t value_weights(
+    const bn_cache_t *cache, uint32_t sum, const int8_t *v_exponent, int largest, int32_t *scores) {
     int length = bn_bitlen(sum);
-    int32_t reciprocal = bn_recip(sum >> (length - 16));
+    int32_t reciprocal = bn_recip(sum >> (length - 16)), total = 0;
+    for (uint32_t t = 0; t < cache->filled; t++, v_exponent += cache->row_size) {
+        int s = length + 2 + largest - *v_exponent;
+        scores[t] = (scores[t] * reciprocal) >> (s < 31 ? s : 31);
+        total += scores[t];
+    }
+    return total;
+}
 
-    const int8_t *v_exponents = (const int8_t *)cache->rows + kv_size + cache->num_kv_heads + kv_head;
+// head[head_dim]: the query becomes the attention's output. Returns its exponent, the largest of the v
+// exponents.
+int bn_attend(const bn_cache_t *cache, uint32_t kv_head, int q_exponent, int32_t *scores, int32_t *head) {
+    uint32_t sum = attention_weights(cache, kv_head, head, q_exponent, scores);
+    const int8_t *v_exponent = exponents(cache) + cache->num_kv_heads + kv_head;
     int largest = INT8_MIN;
     for (uint32_t t = 0; t < cache->filled; t++) {
-        largest = BN_MAX(largest, v_exponents[t * cache->row_size]);
+        largest = BN_MAX(largest, v_exponent[t * cache->row_size]);
     }
+    int32_t bias = BN_CODE_BIAS * value_weights(cache, sum, v_exponent, largest, scores);
 
-    const uint8_t *v = cache->rows + (kv_size >> 1) + (kv_head * d >> 1);
-    bn_clear(out, d);
-    for (uint32_t t = 0; t < cache->filled; t++, v += cache->row_size) {
-        int s = length + 2 + largest - v_exponents[t * cache->row_size];
-        int32_t weight = (scores[t] * reciprocal) >> (s < 31 ? s : 31);
-        if (weight != 0) {
-            add_weighted(out, weight, v, d);
+    for (uint32_t j = 0; j < cache->head_dim; j += BN_CODES_PER_WORD) {
+        bn_column_t column;
+        uint32_t sums[BN_PAIRS_PER_WORD];
+        open_column(&column, cache, first_v_word(cache), kv_head, j / BN_CODES_PER_WORD);
+        bn_weigh_rows(&column, scores, sums);
+        for (uint32_t i = 0; i < BN_CODES_PER_WORD && j + i < cache->head_dim; i++) {
+            uint32_t pair = sums[i & (BN_PAIRS_PER_WORD - 1)];
+            head[j + i] = (int32_t)(i < BN_PAIRS_PER_WORD ? pair & 0xFFFF : pair >> 16) - bias;
         }
     }
     return largest;

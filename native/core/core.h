@@ -101,9 +101,7 @@ typedef struct {
     uint32_t positions; // rows of each layer, 0: no prefix
 } bn_prefix_t;
 
-// The rows of one layer's KV cache, oldest anywhere: attention does not ask for their order. A row
-// (SPEC.md 1.6) is the k codes, the v codes (two per byte), then the k and the v exponents (int8), of all kv
-// heads.
+// The rows of one layer's KV cache (SPEC.md 1.6), oldest anywhere: attention does not ask for their order.
 typedef struct {
     uint8_t *rows;
     uint32_t row_size, filled, num_kv_heads, head_dim;
@@ -150,7 +148,6 @@ uint32_t bn_groups(uint32_t weight_type, uint32_t columns);
 uint32_t bn_embedding_row_size(const bn_config_t *config);
 uint32_t bn_query_size(const bn_config_t *config);
 uint32_t bn_kv_size(const bn_config_t *config);
-uint32_t bn_cache_row_size(const bn_config_t *config);
 void bn_locate_weights(const bn_config_t *config, bn_weights_t *weights);
 int bn_locate_prefix(const uint8_t *model, const bn_config_t *config, bn_prefix_t *prefix);
 
@@ -174,12 +171,12 @@ void bn_bitlinear(const bn_input_t *input, const bn_product_t *products, int cou
 void bn_bitlinear_pair(const bn_input_t *input, const bn_product_t *products, int count);
 
 // attention.c
+uint32_t bn_cache_row_size(const bn_config_t *config);
 void bn_rope_angles(int16_t *rope, const uint32_t *rope_step, uint32_t head_dim, uint32_t position);
 int bn_rope(int32_t *x, uint32_t heads, uint32_t head_dim, const int16_t *rope);
 void bn_cache_store(
     const bn_cache_t *cache, uint32_t slot, const int32_t *k, const int32_t *v, int k_exponent);
-int bn_attend(const bn_cache_t *cache, uint32_t kv_head, const int8_t *q, int q_exponent, int32_t *scores,
-    int32_t *out);
+int bn_attend(const bn_cache_t *cache, uint32_t kv_head, int q_exponent, int32_t *scores, int32_t *head);
 
 // decoder.c
 bn_scale_t bn_final_norm(bn_state_t *state, const uint8_t *model);

@@ -2,7 +2,7 @@
 // so the state itself holds none and may move.
 #include "core.h"
 
-enum { QUERY_BITS = 8, FINAL_BITS = 8, RESIDUAL_LIMIT = 1 << 29 };
+enum { FINAL_BITS = 8, RESIDUAL_LIMIT = 1 << 29 };
 
 // The buffers of one token.
 typedef struct {
@@ -170,8 +170,7 @@ static void attend_heads(const decoder_t *d, const token_t *token, int q_exponen
     // Each kv head serves as many query heads as it goes into; counted, because dividing is dear.
     for (uint32_t h = 0, kv_head = 0, used = 0; h < config->num_heads; h++) {
         int32_t *head = token->work + h * n;
-        int exponent = q_exponent + bn_quantize(head, n, QUERY_BITS, token->codes);
-        exponents[h] = (int8_t)bn_attend(&d->cache, kv_head, token->codes, exponent, d->scores, head);
+        exponents[h] = (int8_t)bn_attend(&d->cache, kv_head, q_exponent, d->scores, head);
         largest = BN_MAX(largest, exponents[h]);
         used += config->num_kv_heads;
         if (used == config->num_heads) {

@@ -148,10 +148,6 @@ uint32_t bn_kv_size(const bn_config_t *config) {
     return (uint32_t)config->num_kv_heads * config->head_dim;
 }
 
-uint32_t bn_cache_row_size(const bn_config_t *config) {
-    return bn_kv_size(config) + 2u * config->num_kv_heads;
-}
-
 uint32_t bn_embedding_row_size(const bn_config_t *config) {
     uint32_t size = config->embedding_bits == 8 ? config->hidden_size : (config->hidden_size + 1u) >> 1;
     return bn_align(size, 4);

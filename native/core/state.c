@@ -34,7 +34,7 @@ static void locate_buffers(const bn_config_t *config, uint32_t window, bn_buffer
     buffers->tables = buffers->pair_sums + 4 * BN_MAX(BN_MAX(query + 2 * kv, 2 * inner), hidden);
     buffers->logits = buffers->tables + 4 * BN_TABLE_SIZE * tables;
     buffers->cache = buffers->logits + 4 * vocab;
-    buffers->size = bn_align(buffers->cache + config->num_layers * window * buffers->cache_row, 4);
+    buffers->size = buffers->cache + config->num_layers * window * buffers->cache_row;
 }
 
 int bn_state_size(const void *model, size_t size, unsigned window) {
