@@ -1,6 +1,6 @@
 // The integer arithmetic of SPEC.md section 2, vector by vector. No step leaves int32; the bounds are in
 // SPEC.md.
-#include "core.h"
+#include "vector.h"
 
 // By halves, because a Cortex-M0+ has no instruction for it and libgcc's helper is a call away.
 int bn_bitlen(uint32_t a) {
@@ -93,49 +93,46 @@ bn_scale_t bn_read_scale(const uint8_t *data) {
     return scale;
 }
 
-// bitlen(max|x|): the or of all magnitudes has the same length, without a comparison per element.
-int bn_largest_bitlen(const int32_t *x, uint32_t n) {
-    uint32_t all = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t sign = (uint32_t)(x[i] >> 31);
-        all |= ((uint32_t)x[i] ^ sign) - sign;
-    }
-    return bn_bitlen(all);
-}
-
 int bn_normalize(int32_t *x, uint32_t n, int bits) {
-    int length = bn_largest_bitlen(x, n);
+    int length = bn_bitlen(bn_magnitudes(x, n));
     int s = length == 0 ? 0 : length - bits;
-    for (uint32_t i = 0; i < n; i++) {
-        x[i] = s >= 0 ? x[i] >> s : x[i] * ((int32_t)1 << -s);
+    if (s > 0) {
+        bn_scale(x, n, 1, (uint32_t)s, 0);
+    } else if (s < 0) {
+        bn_scale(x, n, (int32_t)1 << -s, 0, 0);
     }
     return s;
 }
 
-// codes = clamp(RSHR(x, e), −L, L), L = 2^(bits−1) − 1, with the least e ≥ 0 that makes them fit; returns e.
+// The least e >= 0 with which what has this bitlen fits codes of `bits`, but for rounding.
+static int code_exponent(int length, int bits) {
+    int e = length - (bits - 1);
+    return e < 0 ? 0 : e;
+}
+
 int bn_quantize(const int32_t *x, uint32_t n, int bits, int8_t *codes) {
-    int32_t limit = ((int32_t)1 << (bits - 1)) - 1;
-    int e = bn_largest_bitlen(x, n) - (bits - 1);
-    e = e < 0 ? 0 : e;
-    for (uint32_t i = 0; i < n; i++) {
-        int32_t code = bn_rshr(x[i], e);
-        code = code > limit ? limit : code;
-        codes[i] = (int8_t)(code < -limit ? -limit : code);
-    }
+    int e = code_exponent(bn_bitlen(bn_magnitudes(x, n)), bits);
+    bn_round(x, codes, n, (uint32_t)e, (uint32_t)bits);
     return e;
 }
 
-// Consumes x.
-bn_scale_t bn_norm_quant(int32_t *x, const int16_t *gamma, uint32_t n, int bits, int8_t *codes) {
+// `work` may be x.
+bn_scale_t bn_norm_quant(
+    const int32_t *x, int32_t *work, const int16_t *gamma, uint32_t n, int bits, int8_t *codes) {
     bn_scale_t scale = {0, 0};
-    bn_normalize(x, n, 15);
-    int t = bn_bitlen(n - 1);
-    uint32_t sum = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        sum += (uint32_t)(x[i] * x[i]) >> t;
-        x[i] *= gamma[i];
+    int down = bn_bitlen(bn_magnitudes(x, n)) - 15;
+    if (down < 0) {
+        // Small vectors are rare, so they need not be fast.
+        if (work != x) {
+            bn_copy(work, x, 4 * n);
+        }
+        bn_normalize(work, n, 15);
+        x = work;
+        down = 0;
     }
-    int e = bn_quantize(x, n, bits, codes);
+    uint32_t shifts[2] = {(uint32_t)down, (uint32_t)bn_bitlen(n - 1)}, sum;
+    int e = code_exponent(bn_bitlen(bn_weigh_by_gamma(x, work, gamma, n, shifts, &sum)), bits);
+    bn_round(work, codes, n, (uint32_t)e, (uint32_t)bits);
     if (sum != 0) {
         int k = (32 - bn_bitlen(sum)) >> 1;
         scale.m = bn_recip(isqrt(sum << (2 * k)));
@@ -144,11 +141,16 @@ bn_scale_t bn_norm_quant(int32_t *x, const int16_t *gamma, uint32_t n, int bits,
     return scale;
 }
 
+// A shift to the left is multiplied in; post > 30 leaves nothing.
 void bn_requant(int32_t *acc, uint32_t n, const bn_scale_t *scale, int fraction_bits) {
-    int s = bn_normalize(acc, n, 15);
-    for (uint32_t i = 0; i < n; i++) {
-        acc[i] = bn_shift(acc[i] * scale->m, -(scale->e + s + fraction_bits));
+    int length = bn_bitlen(bn_magnitudes(acc, n));
+    int s = length == 0 ? 0 : length - 15, post = -(scale->e + s + fraction_bits);
+    if (post > 30) {
+        bn_clear(acc, n);
+        return;
     }
+    int32_t m = s < 0 ? scale->m << -s : scale->m;
+    bn_scale(acc, n, m, s < 0 ? 0 : (uint32_t)s, post < 0 ? 0 : (uint32_t)post);
 }
 
 void bn_copy(void *to, const void *from, uint32_t n) {

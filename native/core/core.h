@@ -134,10 +134,10 @@ int32_t bn_exp2(int32_t d);
 int32_t bn_sin(uint32_t phi);
 bn_scale_t bn_mul(const bn_scale_t *a, const bn_scale_t *b);
 bn_scale_t bn_read_scale(const uint8_t *data);
-int bn_largest_bitlen(const int32_t *x, uint32_t n);
 int bn_normalize(int32_t *x, uint32_t n, int bits);
 int bn_quantize(const int32_t *x, uint32_t n, int bits, int8_t *codes);
-bn_scale_t bn_norm_quant(int32_t *x, const int16_t *gamma, uint32_t n, int bits, int8_t *codes);
+bn_scale_t bn_norm_quant(
+    const int32_t *x, int32_t *work, const int16_t *gamma, uint32_t n, int bits, int8_t *codes);
 void bn_requant(int32_t *acc, uint32_t n, const bn_scale_t *scale, int fraction_bits);
 void bn_copy(void *to, const void *from, uint32_t n);
 void bn_clear(int32_t *x, uint32_t n);

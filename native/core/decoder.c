@@ -80,8 +80,7 @@ static void embed(const decoder_t *d, const token_t *token, uint32_t id) {
 // codes = the norm of x, quantized
 static void norm_x(const decoder_t *d, token_t *token, const uint8_t *gamma, int bits) {
     uint32_t n = d->config->hidden_size;
-    bn_copy(token->work, token->x, 4 * n);
-    token->scale = bn_norm_quant(token->work, (const int16_t *)gamma, n, bits, token->codes);
+    token->scale = bn_norm_quant(token->x, token->work, (const int16_t *)gamma, n, bits, token->codes);
 }
 
 // Each token's out = matrix · codes, not yet in any unit.
@@ -117,8 +116,8 @@ static void add_to_residual(decoder_t *d, const uint8_t *gamma, uint32_t columns
     uint32_t n = d->config->hidden_size;
     for (int i = 0; i < d->count; i++) {
         token_t *token = &d->token[i];
-        token->scale = bn_norm_quant(
-            token->work, (const int16_t *)gamma, columns, d->config->activation_bits, token->codes);
+        token->scale = bn_norm_quant(token->work, token->work, (const int16_t *)gamma, columns,
+            d->config->activation_bits, token->codes);
     }
     bn_product_t down;
     set_product(&down, matrix, d->token[0].out, d->token[1].out, n);

@@ -1,39 +1,10 @@
-// lookup.h for Cortex-M0 and M0+, in Thumb-1. The cycles named are those of a Cortex-M0+ with memory that
-// never waits: loads and stores 2, of n registers 1 + n, taken branches 2, everything else 1.
+// lookup.h for Cortex-M0 and M0+, in Thumb-1.
 //
 // Eight registers take part in arithmetic, no shift is free and no load has a scaled index. So the sums stay in
 // r8-r11, which can be added to and nothing else; weights come four words with one load; and a lookup is shift,
 // shift, load, add: 5 cycles for 8 binary or 5 ternary weights.
 
-    .syntax unified
-    .thumb
-
-    .macro begin name
-    .section .text.\name, "ax", %progbits
-    .balign 4
-    .global \name
-    .type \name, %function
-    .thumb_func
-\name:
-    push {r4-r7, lr}
-    mov r4, r8
-    mov r5, r9
-    mov r6, r10
-    mov r7, r11
-    push {r4-r7}
-    .endm
-
-    // What the function has pushed itself is `bytes`.
-    .macro end name, bytes
-    add sp, #\bytes
-    pop {r4-r7}
-    mov r8, r4
-    mov r9, r5
-    mov r10, r6
-    mov r11, r7
-    pop {r4-r7, pc}
-    .size \name, . - \name
-    .endm
+#include "thumb1.inc"
 
 // --- the sums of rows ---
 
