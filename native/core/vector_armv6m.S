@@ -1,0 +1,208 @@
+// vector.h for Cortex-M0 and M0+, in Thumb-1: four elements at a time, then the rest one by one. Cycles for each
+// element of four: magnitudes 6, scale 7.3, weigh_by_gamma 17, round 10.
+
+#include "thumb1.inc"
+
+    // \value = |value|; \sign: lost
+    .macro absolute value, sign
+    asrs \sign, \value, #31
+    adds \value, \value, \sign
+    eors \value, \sign
+    .endm
+
+    // all |= |value|
+    .macro gather all, value, sign
+    absolute \value, \sign
+    orrs \all, \value
+    .endm
+
+    // r0: x, r1: n. Returns the or in r0.
+    begin bn_magnitudes
+    movs r3, #0
+    subs r1, #4
+    blo magnitudes_rest
+magnitudes_four:
+    ldm r0!, {r4-r7}
+    gather r3, r4, r2
+    gather r3, r5, r2
+    gather r3, r6, r2
+    gather r3, r7, r2
+    subs r1, #4
+    bhs magnitudes_four
+magnitudes_rest:
+    adds r1, #4
+    beq magnitudes_done
+magnitudes_one:
+    ldm r0!, {r4}
+    gather r3, r4, r2
+    subs r1, #1
+    bne magnitudes_one
+magnitudes_done:
+    movs r0, r3
+    end bn_magnitudes, 0
+
+    .macro scale value
+    asrs \value, \value, r3
+    muls \value, r2
+    add \value, r8
+    asrs \value, \value, r1
+    .endm
+
+    // r0: x, r1: n, r2: m, r3: down, [sp]: post
+    begin bn_scale
+    mov r9, r1
+    ldr r1, [sp, #36]
+    // r8 = half of 2^post
+    movs r4, #1
+    lsls r4, r4, r1
+    lsrs r4, r4, #1
+    mov r8, r4
+    mov r4, r9
+    lsrs r4, r4, #2
+    beq scale_rest
+    lsls r4, r4, #4
+    adds r4, r4, r0
+    mov r10, r4             // the end of the fours
+scale_four:
+    ldm r0!, {r4-r7}
+    subs r0, #16
+    scale r4
+    scale r5
+    scale r6
+    scale r7
+    stm r0!, {r4-r7}
+    cmp r0, r10
+    bne scale_four
+scale_rest:
+    mov r5, r9
+    lsls r5, r5, #30
+    lsrs r5, r5, #30
+    beq scale_done
+scale_one:
+    ldr r4, [r0]
+    scale r4
+    stm r0!, {r4}
+    subs r5, #1
+    bne scale_one
+scale_done:
+    end bn_scale, 0
+
+    // \value: x, then y; \gamma: lost
+    .macro weigh value, gamma
+    asrs \value, \value, r3
+    movs r7, \value
+    muls r7, r7
+    lsrs r7, r7, r4
+    add r8, r7
+    muls \value, \gamma
+    movs \gamma, \value
+    asrs r7, \gamma, #31
+    adds \gamma, \gamma, r7
+    eors \gamma, r7
+    mov r7, r9
+    orrs r7, \gamma
+    mov r9, r7
+    .endm
+
+    // r0: x, r1: y, r2: gamma, r3: n, [sp]: shifts, squares. Two elements at a time: gamma comes in pairs.
+    begin bn_weigh_by_gamma
+    mov r10, r3
+    ldr r4, [sp, #36]
+    ldm r4, {r3, r4}        // down, t
+    movs r5, #0
+    mov r8, r5              // squares
+    mov r9, r5              // magnitudes
+    mov r5, r10
+    lsrs r5, r5, #1
+    beq weigh_rest
+    lsls r5, r5, #3
+    adds r5, r5, r1
+    mov r11, r5             // the end of the pairs
+weigh_two:
+    ldr r5, [r0]
+    ldr r6, [r2]
+    sxth r6, r6
+    weigh r5, r6
+    str r5, [r1]
+    ldr r5, [r0, #4]
+    ldm r2!, {r6}
+    asrs r6, r6, #16
+    weigh r5, r6
+    str r5, [r1, #4]
+    adds r0, #8
+    adds r1, #8
+    cmp r1, r11
+    bne weigh_two
+weigh_rest:
+    mov r5, r10
+    lsrs r5, r5, #1
+    bcc weigh_done
+    ldr r5, [r0]
+    ldrh r6, [r2]
+    sxth r6, r6
+    weigh r5, r6
+    str r5, [r1]
+weigh_done:
+    ldr r1, [sp, #40]
+    mov r2, r8
+    str r2, [r1]
+    mov r0, r9
+    end bn_weigh_by_gamma, 0
+
+    // \value = RSHR(value, e), in range but for the one number, 2^(bits−1) or less that, which alone
+    // overflows when what is shifted to the top is negated.
+    .macro round value, offset, name
+    adds \value, \value, r3
+    asrs \value, \value, r2
+    movs r7, \value
+    lsls r7, r7, r6
+    rsbs r7, r7, #0
+    bvs \name\()_clamp
+\name:
+    strb \value, [r1, #\offset]
+    .endm
+
+    // Its size is one too large.
+    .macro round_clamp value, name
+\name\()_clamp:
+    asrs r7, \value, #31
+    subs \value, #1
+    subs \value, \value, r7
+    subs \value, \value, r7
+    b \name
+    .endm
+
+    // r0: x, r1: codes, r2: n, r3: e, [sp]: bits
+    begin bn_round
+    mov r8, r2
+    movs r2, r3             // r2: e
+    movs r3, #1
+    lsls r3, r3, r2
+    lsrs r3, r3, #1         // r3: half of 2^e
+    ldr r4, [sp, #36]
+    movs r6, #32
+    subs r6, r6, r4         // r6: from the code's top to the word's
+    mov r4, r8
+    lsrs r4, r4, #1
+    beq round_rest
+    lsls r4, r4, #1
+    adds r4, r4, r1
+    mov r9, r4              // the end of the pairs
+round_two:
+    ldm r0!, {r4, r5}
+    round r4, 0, round_first
+    round r5, 1, round_second
+    adds r1, #2
+    cmp r1, r9
+    bne round_two
+round_rest:
+    mov r4, r8
+    lsrs r4, r4, #1
+    bcc round_done
+    ldr r4, [r0]
+    round r4, 0, round_last
+round_done:
+    end bn_round, 0
+    round_clamp r4, round_first
+    round_clamp r5, round_second
+    round_clamp r4, round_last
