@@ -93,15 +93,22 @@ bn_scale_t bn_read_scale(const uint8_t *data) {
     return scale;
 }
 
-int bn_normalize(int32_t *x, uint32_t n, int bits) {
-    int length = bn_bitlen(bn_magnitudes(x, n));
-    int s = length == 0 ? 0 : length - bits;
+void bn_scale_down(int32_t *x, uint32_t n, int s) {
     if (s > 0) {
         bn_scale(x, n, 1, (uint32_t)s, 0);
     } else if (s < 0) {
         bn_scale(x, n, (int32_t)1 << -s, 0, 0);
     }
+}
+
+int bn_scale_to(int32_t *x, uint32_t n, int length, int bits) {
+    int s = length == 0 ? 0 : length - bits;
+    bn_scale_down(x, n, s);
     return s;
+}
+
+int bn_normalize(int32_t *x, uint32_t n, int bits) {
+    return bn_scale_to(x, n, bn_bitlen(bn_magnitudes(x, n)), bits);
 }
 
 // The least e >= 0 with which what has this bitlen fits codes of `bits`, but for rounding.

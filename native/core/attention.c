@@ -49,11 +49,6 @@ static uint32_t first_v_word(const bn_cache_t *cache) {
     return cache->num_kv_heads * words_per_head(cache->head_dim);
 }
 
-// Of the first row's k, the v's follow.
-static const int8_t *exponents(const bn_cache_t *cache) {
-    return (const int8_t *)cache->rows + 8 * first_v_word(cache);
-}
-
 // Quantizes a head to `bits` and pads it with zeros to a whole word. Returns the exponent.
 static int quantize_head(const int32_t *x, uint32_t head_dim, int bits, int8_t codes[BN_MAX_HEAD_DIM]) {
     for (uint32_t j = head_dim; j & (BN_CODES_PER_WORD - 1); j++) {
@@ -114,60 +109,53 @@ static int dot_products(const bn_cache_t *cache, uint32_t kv_head, const int32_t
     return exponent;
 }
 
-// scores[t] = p_t in Q15; returns their sum.
-static uint32_t attention_weights(
-    const bn_cache_t *cache, uint32_t kv_head, const int32_t *q, int q_exponent, int32_t *scores) {
-    q_exponent += dot_products(cache, kv_head, q, scores) - 16;
-    const int8_t *k_exponent = exponents(cache) + kv_head;
-    int32_t largest = INT32_MIN;
-    for (uint32_t t = 0; t < cache->filled; t++, k_exponent += cache->row_size) {
-        int net = q_exponent + *k_exponent;
-        int32_t z = scores[t];
-        z = net >= 0 ? z * ((int32_t)1 << (net < 14 ? net : 14)) : bn_rshr(z, -net);
-        scores[t] = z;
-        largest = z > largest ? z : largest;
-    }
-    uint32_t sum = 0;
-    for (uint32_t t = 0; t < cache->filled; t++) {
-        scores[t] = bn_exp2(largest - scores[t]);
-        sum += (uint32_t)scores[t];
-    }
-    return sum;
-}
-
-// scores[t] = w_t, from p_t; returns their sum.
-static int32_t value_weights(
-    const bn_cache_t *cache, uint32_t sum, const int8_t *v_exponent, int largest, int32_t *scores) {
-    int length = bn_bitlen(sum);
-    int32_t reciprocal = bn_recip(sum >> (length - 16)), total = 0;
-    for (uint32_t t = 0; t < cache->filled; t++, v_exponent += cache->row_size) {
-        int s = length + 2 + largest - *v_exponent;
-        scores[t] = (scores[t] * reciprocal) >> (s < 31 ? s : 31);
-        total += scores[t];
-    }
-    return total;
-}
-
-// head[head_dim]: the query becomes the attention's output. Returns its exponent, the largest of the v
-// exponents.
-int bn_attend(const bn_cache_t *cache, uint32_t kv_head, int q_exponent, int32_t *scores, int32_t *head) {
-    uint32_t sum = attention_weights(cache, kv_head, head, q_exponent, scores);
-    const int8_t *v_exponent = exponents(cache) + cache->num_kv_heads + kv_head;
+static int largest_exponent(const bn_column_t *exponents) {
+    const int8_t *exponent = (const int8_t *)exponents->first;
     int largest = INT8_MIN;
-    for (uint32_t t = 0; t < cache->filled; t++) {
-        largest = BN_MAX(largest, v_exponent[t * cache->row_size]);
+    for (uint32_t t = exponents->rows; t > 0; t--, exponent += exponents->row_size) {
+        largest = BN_MAX(largest, *exponent);
     }
-    int32_t bias = BN_CODE_BIAS * value_weights(cache, sum, v_exponent, largest, scores);
+    return largest;
+}
 
+// head[] = Σ w_t·v_t; the codes have a bias, so their weighted sum has as many times it as the weights add up
+// to.
+static void weigh_values(
+    const bn_cache_t *cache, uint32_t kv_head, const int32_t *weights, int32_t bias, int32_t *head) {
     for (uint32_t j = 0; j < cache->head_dim; j += BN_CODES_PER_WORD) {
         bn_column_t column;
         uint32_t sums[BN_PAIRS_PER_WORD];
         open_column(&column, cache, first_v_word(cache), kv_head, j / BN_CODES_PER_WORD);
-        bn_weigh_rows(&column, scores, sums);
+        bn_weigh_rows(&column, weights, sums);
         for (uint32_t i = 0; i < BN_CODES_PER_WORD && j + i < cache->head_dim; i++) {
             uint32_t pair = sums[i & (BN_PAIRS_PER_WORD - 1)];
-            head[j + i] = (int32_t)(i < BN_PAIRS_PER_WORD ? pair & 0xFFFF : pair >> 16) - bias;
+            *head++ = (int32_t)(i < BN_PAIRS_PER_WORD ? pair & 0xFFFF : pair >> 16) - bias;
         }
+    }
+}
+
+static void open_exponents(bn_column_t *column, const bn_cache_t *cache, uint32_t index) {
+    column->first = cache->rows + 8 * first_v_word(cache) + index;
+    column->row_size = cache->row_size;
+    column->rows = cache->filled;
+}
+
+// heads[count][head_dim]: each query of a kv head becomes the attention's output. Returns the exponent of all
+// of them, the largest of the v exponents.
+int bn_attend(const bn_cache_t *cache, uint32_t kv_head, int q_exponent, int32_t *scores, int32_t *heads,
+    uint32_t count) {
+    bn_column_t k_exponents, v_exponents;
+    open_exponents(&k_exponents, cache, kv_head);
+    open_exponents(&v_exponents, cache, cache->num_kv_heads + kv_head);
+    int largest = largest_exponent(&v_exponents);
+    for (; count > 0; count--, heads += cache->head_dim) {
+        int exponent = q_exponent + dot_products(cache, kv_head, heads, scores) - 16;
+        int32_t greatest = bn_scale_scores(&k_exponents, exponent, scores);
+        uint32_t sum = bn_exponentials(scores, cache->filled, greatest);
+        int length = bn_bitlen(sum);
+        int32_t reciprocal = bn_recip(sum >> (length - 16));
+        int32_t total = bn_value_weights(&v_exponents, reciprocal, length + 2 + largest, scores);
+        weigh_values(cache, kv_head, scores, BN_CODE_BIAS * total, heads);
     }
     return largest;
 }

@@ -134,6 +134,8 @@ int32_t bn_exp2(int32_t d);
 int32_t bn_sin(uint32_t phi);
 bn_scale_t bn_mul(const bn_scale_t *a, const bn_scale_t *b);
 bn_scale_t bn_read_scale(const uint8_t *data);
+void bn_scale_down(int32_t *x, uint32_t n, int s);
+int bn_scale_to(int32_t *x, uint32_t n, int length, int bits);
 int bn_normalize(int32_t *x, uint32_t n, int bits);
 int bn_quantize(const int32_t *x, uint32_t n, int bits, int8_t *codes);
 bn_scale_t bn_norm_quant(
@@ -176,7 +178,8 @@ void bn_rope_angles(int16_t *rope, const uint32_t *rope_step, uint32_t head_dim,
 int bn_rope(int32_t *x, uint32_t heads, uint32_t head_dim, const int16_t *rope);
 void bn_cache_store(
     const bn_cache_t *cache, uint32_t slot, const int32_t *k, const int32_t *v, int k_exponent);
-int bn_attend(const bn_cache_t *cache, uint32_t kv_head, int q_exponent, int32_t *scores, int32_t *head);
+int bn_attend(const bn_cache_t *cache, uint32_t kv_head, int q_exponent, int32_t *scores, int32_t *heads,
+    uint32_t count);
 
 // decoder.c
 bn_scale_t bn_final_norm(bn_state_t *state, const uint8_t *model);

@@ -1,8 +1,8 @@
 // The forward pass: SPEC.md 2.1 from top to bottom. Pointers are made from the state's offsets at each call,
 // so the state itself holds none and may move.
-#include "core.h"
+#include "vector.h"
 
-enum { FINAL_BITS = 8, RESIDUAL_LIMIT = 1 << 29 };
+enum { FINAL_BITS = 8 };
 
 // The buffers of one token.
 typedef struct {
@@ -125,11 +125,7 @@ static void add_to_residual(decoder_t *d, const uint8_t *gamma, uint32_t columns
     for (int i = 0; i < d->count; i++) {
         const token_t *token = &d->token[i];
         requant(&down, i, token, 16);
-        for (uint32_t j = 0; j < n; j++) {
-            int32_t sum = token->x[j] + token->out[j];
-            sum = sum > RESIDUAL_LIMIT ? RESIDUAL_LIMIT : sum;
-            token->x[j] = sum < -RESIDUAL_LIMIT ? -RESIDUAL_LIMIT : sum;
-        }
+        bn_add_clamped(token->x, token->out, n);
     }
 }
 
@@ -160,28 +156,29 @@ static void project_qkv(decoder_t *d, const uint8_t *layer) {
     }
 }
 
+// How many query heads each kv head serves; counted, because dividing is dear.
+static uint32_t heads_per_kv_head(const bn_config_t *config) {
+    uint32_t group = 1;
+    while (group * config->num_kv_heads < config->num_heads) {
+        group++;
+    }
+    return group;
+}
+
 // work = the output of every head, in one unit; each head's output takes the place of its query.
 static void attend_heads(const decoder_t *d, const token_t *token, int q_exponent) {
     const bn_config_t *config = d->config;
-    uint32_t n = config->head_dim;
+    uint32_t group = heads_per_kv_head(config), n = group * config->head_dim;
     int8_t exponents[BN_MAX_HEADS];
     int largest = INT8_MIN;
-    // Each kv head serves as many query heads as it goes into; counted, because dividing is dear.
-    for (uint32_t h = 0, kv_head = 0, used = 0; h < config->num_heads; h++) {
-        int32_t *head = token->work + h * n;
-        exponents[h] = (int8_t)bn_attend(&d->cache, kv_head, q_exponent, d->scores, head);
-        largest = BN_MAX(largest, exponents[h]);
-        used += config->num_kv_heads;
-        if (used == config->num_heads) {
-            used = 0;
-            kv_head++;
-        }
+    for (uint32_t i = 0; i < config->num_kv_heads; i++) {
+        int exponent = bn_attend(&d->cache, i, q_exponent, d->scores, token->work + i * n, group);
+        exponents[i] = (int8_t)exponent;
+        largest = BN_MAX(largest, exponent);
     }
-    for (uint32_t h = 0; h < config->num_heads; h++) {
-        int s = largest - exponents[h];
-        for (uint32_t j = h * n; j < (h + 1) * n; j++) {
-            token->work[j] = (token->work[j] * (1 << 12)) >> (s < 31 ? s : 31);
-        }
+    for (uint32_t i = 0; i < config->num_kv_heads; i++) {
+        int down = largest - exponents[i] - 12;
+        bn_scale_down(token->work + i * n, n, down < 19 ? down : 19);
     }
 }
 
@@ -200,16 +197,11 @@ static void attention(decoder_t *d, const uint8_t *layer) {
     add_to_residual(d, layer + d->weights->attn_sub_norm, d->query_size, layer + d->weights->o);
 }
 
-// ReLU²(gate) · up; only the ratios matter, because the norm that follows divides by the size.
+// gate = ReLU²(gate) · up; only the ratios matter, because the norm that follows divides by the size.
 static void gate_units(int32_t *gate, int32_t *up, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        gate[i] = gate[i] > 0 ? gate[i] : 0;
-    }
-    bn_normalize(gate, n, 10);
+    bn_scale_to(gate, n, bn_bitlen(bn_relu(gate, n)), 10);
     bn_normalize(up, n, 11);
-    for (uint32_t i = 0; i < n; i++) {
-        gate[i] = gate[i] * gate[i] * up[i];
-    }
+    bn_gate(gate, up, n);
 }
 
 static void feed_forward_up(decoder_t *d, const uint8_t *layer) {

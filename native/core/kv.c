@@ -33,3 +33,36 @@ void bn_weigh_rows(const bn_column_t *column, const int32_t *weights, uint32_t s
     sums[2] = sum2;
     sums[3] = sum3;
 }
+
+int32_t bn_scale_scores(const bn_column_t *exponents, int q_exponent, int32_t *scores) {
+    const int8_t *k_exponent = (const int8_t *)exponents->first;
+    int32_t greatest = INT32_MIN;
+    for (uint32_t t = 0; t < exponents->rows; t++, k_exponent += exponents->row_size) {
+        int net = q_exponent + *k_exponent;
+        int32_t z = scores[t];
+        z = net >= 0 ? z * ((int32_t)1 << (net < 14 ? net : 14)) : bn_rshr(z, -net);
+        scores[t] = z;
+        greatest = z > greatest ? z : greatest;
+    }
+    return greatest;
+}
+
+uint32_t bn_exponentials(int32_t *scores, uint32_t rows, int32_t greatest) {
+    uint32_t sum = 0;
+    for (uint32_t t = 0; t < rows; t++) {
+        scores[t] = bn_exp2(greatest - scores[t]);
+        sum += (uint32_t)scores[t];
+    }
+    return sum;
+}
+
+int32_t bn_value_weights(const bn_column_t *exponents, int32_t reciprocal, int shift, int32_t *scores) {
+    const int8_t *v_exponent = (const int8_t *)exponents->first;
+    int32_t sum = 0;
+    for (uint32_t t = 0; t < exponents->rows; t++, v_exponent += exponents->row_size) {
+        int s = shift - *v_exponent;
+        scores[t] = (scores[t] * reciprocal) >> (s < 31 ? s : 31);
+        sum += scores[t];
+    }
+    return sum;
+}

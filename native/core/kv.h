@@ -10,7 +10,7 @@
 
 enum { BN_CODE_BIAS = 8, BN_CODES_PER_WORD = 8, BN_PAIRS_PER_WORD = 4 };
 
-// One word of each row: the rows of a cache, from a word of the first on.
+// One word, or one byte, of each row: the rows of a cache, from a place in the first on.
 typedef struct {
     const uint8_t *first;
     uint32_t row_size, rows;
@@ -21,5 +21,14 @@ void bn_dot_rows(const bn_column_t *column, const uint32_t pairs[BN_PAIRS_PER_WO
 
 // sums[j] = Σ_t weights[t]·(word_j + 2^16·word_{j+4}) for weights that add up to less than 2^16 / 15.
 void bn_weigh_rows(const bn_column_t *column, const int32_t *weights, uint32_t sums[BN_PAIRS_PER_WORD]);
+
+// scores[t] = SPEC.md's z_t, from dot_t and the exponents of k; returns the greatest.
+int32_t bn_scale_scores(const bn_column_t *exponents, int q_exponent, int32_t *scores);
+
+// scores[t] = EXP2(greatest − scores[t]); returns their sum.
+uint32_t bn_exponentials(int32_t *scores, uint32_t rows, int32_t greatest);
+
+// scores[t] = (scores[t]·reciprocal) >> (shift − exponent of row t); returns their sum. Shifts are below 256.
+int32_t bn_value_weights(const bn_column_t *exponents, int32_t reciprocal, int shift, int32_t *scores);
 
 #endif

@@ -42,3 +42,27 @@ void bn_round(const int32_t *x, int8_t *codes, uint32_t n, uint32_t e, uint32_t 
         codes[i] = (int8_t)(code < -limit ? -limit : code);
     }
 }
+
+uint32_t bn_relu(int32_t *x, uint32_t n) {
+    uint32_t all = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = x[i] > 0 ? x[i] : 0;
+        all |= (uint32_t)x[i];
+    }
+    return all;
+}
+
+void bn_gate(int32_t *gate, const int32_t *up, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        gate[i] = gate[i] * gate[i] * up[i];
+    }
+}
+
+void bn_add_clamped(int32_t *x, const int32_t *y, uint32_t n) {
+    const int32_t limit = (int32_t)1 << 29;
+    for (uint32_t i = 0; i < n; i++) {
+        int32_t sum = x[i] + y[i];
+        sum = sum > limit ? limit : sum;
+        x[i] = sum < -limit ? -limit : sum;
+    }
+}

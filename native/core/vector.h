@@ -20,4 +20,13 @@ uint32_t bn_weigh_by_gamma(const int32_t *x, int32_t *y, const int16_t *gamma, u
 // codes = clamp(RSHR(x, e), ±(2^(bits−1) − 1)) where |RSHR(x, e)| <= 2^(bits−1)
 void bn_round(const int32_t *x, int8_t *codes, uint32_t n, uint32_t e, uint32_t bits);
 
+// x = max(x, 0); returns magnitudes(x).
+uint32_t bn_relu(int32_t *x, uint32_t n);
+
+// gate = gate²·up
+void bn_gate(int32_t *gate, const int32_t *up, uint32_t n);
+
+// x = x + y, but within ±2^29; |x| <= 2^29, |y| <= 2^30
+void bn_add_clamped(int32_t *x, const int32_t *y, uint32_t n);
+
 #endif

@@ -1,5 +1,6 @@
 // vector.h for Cortex-M0 and M0+, in Thumb-1: four elements at a time, then the rest one by one. Cycles for each
-// element of four: magnitudes 6, scale 7.3, weigh_by_gamma 17, round 10.
+// element of four: magnitudes 6, scale 7.3, weigh_by_gamma 19, round 11, relu 7,
+// gate and add_clamped 10.
 
 #include "thumb1.inc"
 
@@ -206,3 +207,111 @@ round_done:
     round_clamp r4, round_first
     round_clamp r5, round_second
     round_clamp r4, round_last
+
+    .macro relu value
+    asrs r2, \value, #31
+    bics \value, r2
+    orrs r3, \value
+    .endm
+
+    // r0: x, r1: n. Returns the or in r0.
+    begin bn_relu
+    movs r3, #0
+    subs r1, #4
+    blo relu_rest
+relu_four:
+    ldm r0!, {r4-r7}
+    relu r4
+    relu r5
+    relu r6
+    relu r7
+    subs r0, #16
+    stm r0!, {r4-r7}
+    subs r1, #4
+    bhs relu_four
+relu_rest:
+    adds r1, #4
+    beq relu_done
+relu_one:
+    ldr r4, [r0]
+    relu r4
+    stm r0!, {r4}
+    subs r1, #1
+    bne relu_one
+relu_done:
+    movs r0, r3
+    end bn_relu, 0
+
+    // r0: gate, r1: up, r2: n
+    begin bn_gate
+    lsrs r3, r2, #1
+    beq gate_rest
+gate_two:
+    ldm r0!, {r4, r5}
+    subs r0, #8
+    ldm r1!, {r6, r7}
+    muls r4, r4
+    muls r4, r6
+    muls r5, r5
+    muls r5, r7
+    stm r0!, {r4, r5}
+    subs r3, #1
+    bne gate_two
+gate_rest:
+    lsrs r2, r2, #1
+    bcc gate_done
+    ldr r4, [r0]
+    ldr r6, [r1]
+    muls r4, r4
+    muls r4, r6
+    str r4, [r0]
+gate_done:
+    end bn_gate, 0
+
+    // \x += \y. r3: 2^29. What is within ±2^29 has its upper two bits clear when 2^29 is added, but for +2^29 itself.
+    .macro add_clamped x, y, name
+    adds \x, \x, \y
+    adds \y, \x, r3
+    lsrs \y, \y, #30
+    bne \name\()_clamp
+\name:
+    .endm
+
+    .macro clamp x, name
+\name\()_clamp:
+    asrs \x, \x, #31         // 0 or −1
+    lsls \x, \x, #30         // 0 or −2^30
+    adds \x, \x, r3          // ±2^29
+    b \name
+    .endm
+
+    // r0: x, r1: y, r2: n
+    begin bn_add_clamped
+    movs r3, #1
+    lsls r3, r3, #29
+    lsrs r4, r2, #1
+    beq add_rest
+    lsls r4, r4, #3
+    adds r4, r4, r0
+    mov r8, r4              // the end of the pairs
+add_two:
+    ldm r0!, {r4, r5}
+    subs r0, #8
+    ldm r1!, {r6, r7}
+    add_clamped r4, r6, add_first
+    add_clamped r5, r7, add_second
+    stm r0!, {r4, r5}
+    cmp r0, r8
+    bne add_two
+add_rest:
+    lsrs r2, r2, #1
+    bcc add_done
+    ldr r4, [r0]
+    ldr r6, [r1]
+    add_clamped r4, r6, add_last
+    str r4, [r0]
+add_done:
+    end bn_add_clamped, 0
+    clamp r4, add_first
+    clamp r5, add_second
+    clamp r4, add_last
