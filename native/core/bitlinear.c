@@ -40,18 +40,26 @@ static void build(const bn_input_t *input, uint32_t group, uint32_t count) {
     }
 }
 
-// All rows, or the blocks that have wanted ones.
+// The end of the run of blocks from this one on that have wanted rows: this one itself, if it has none.
+static uint32_t end_of_wanted(const bn_product_t *product, uint32_t block, uint32_t blocks) {
+    if (product->wanted == NULL) {
+        return blocks;
+    }
+    while (block < blocks && (product->wanted[block >> 1] >> (block & 1) * 4 & 15)) {
+        block++;
+    }
+    return block;
+}
+
 static void add_rows(
     const bn_product_t *product, const bn_stretch_t *stretch, uint32_t group, uint32_t groups) {
-    const uint32_t *weights = weights_at(product, group);
     uint32_t blocks = blocks_of(product);
-    if (product->wanted == NULL) {
-        bn_add_rows(stretch, weights, product->out[0], blocks);
-        return;
-    }
-    for (uint32_t block = 0; block < blocks; block++, weights += groups) {
-        if (product->wanted[block >> 1] >> (block & 1) * 4 & 15) {
-            bn_add_rows(stretch, weights, product->out[0] + block * BN_ROWS_PER_BLOCK, 1);
+    for (uint32_t first = 0; first < blocks; first++) {
+        uint32_t end = end_of_wanted(product, first, blocks);
+        if (end > first) {
+            const uint32_t *weights = weights_at(product, group) + first * groups;
+            bn_add_rows(stretch, weights, product->out[0] + first * BN_ROWS_PER_BLOCK, end - first);
+            first = end;
         }
     }
 }

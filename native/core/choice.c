@@ -79,19 +79,26 @@ int bn_logits(void *memory, const void *model, int32_t *logits) {
     return BN_OK;
 }
 
-// EXP2 of how far a logit lies below the greatest; `base` is the logits' scale times log2 e.
-static uint32_t relative_probability(int32_t below, const bn_scale_t *base) {
-    if (base->m == 0) {
-        return (uint32_t)bn_exp2(0);
-    }
-    int p = bn_bitlen((uint32_t)below) - 16;
-    p = p < 0 ? 0 : p;
+// How a distance below the greatest logit becomes SPEC.md 2.2's z; `base` is the logits' scale times log2 e.
+static int32_t exponent_of(int32_t below, const bn_scale_t *base) {
+    int p = below < 1 << 16 ? 0 : bn_bitlen((uint32_t)below) - 16;
     int c = -(base->e + 8) - p;
-    int32_t z = below > 0 ? 1 << 30 : 0;
-    if (c >= 0) {
-        z = ((below >> p) * base->m) >> (c < 31 ? c : 31);
+    if (base->m == 0 || below == 0) {
+        return 0;
     }
-    return (uint32_t)bn_exp2(z);
+    return c < 0 ? 1 << 30 : ((below >> p) * base->m) >> (c < 31 ? c : 31);
+}
+
+// The least distance below the greatest logit with which a probability is 0: z grows with the distance. Most
+// tokens are farther, and it takes one comparison to leave them out.
+static int32_t negligible_distance(const bn_scale_t *base) {
+    int32_t distance = 0;
+    for (int32_t step = 1 << 26; step > 0; step >>= 1) {
+        if (bn_exp2(exponent_of(distance + step - 1, base)) != 0) {
+            distance += step;
+        }
+    }
+    return distance;
 }
 
 // The allowed token that comes next after `last` in the order of falling logits, then of rising ids; −1 if
@@ -99,7 +106,7 @@ static uint32_t relative_probability(int32_t below, const bn_scale_t *base) {
 static int32_t next_best(const int32_t *logits, const uint8_t *allowed, uint32_t vocab_size, int32_t last) {
     int32_t best = -1;
     for (uint32_t i = 0; i < vocab_size; i++) {
-        if (!is_allowed(allowed, i) || (best >= 0 && logits[i] <= logits[best])) {
+        if ((best >= 0 && logits[i] <= logits[best]) || !is_allowed(allowed, i)) {
             continue;
         }
         if (last < 0 || logits[i] < logits[last] || (logits[i] == logits[last] && (int32_t)i > last)) {
@@ -107,6 +114,18 @@ static int32_t next_best(const int32_t *logits, const uint8_t *allowed, uint32_t
         }
     }
     return best;
+}
+
+static uint32_t sum_of_probabilities(const int32_t *logits, const uint8_t *allowed, uint32_t vocab_size,
+    int32_t greatest, const bn_scale_t *base) {
+    int32_t negligible = greatest - negligible_distance(base);
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < vocab_size; i++) {
+        if (logits[i] > negligible && is_allowed(allowed, i)) {
+            sum += (uint32_t)bn_exp2(exponent_of(greatest - logits[i], base));
+        }
+    }
+    return sum;
 }
 
 int bn_top_k(void *memory, const void *model, const uint8_t *allowed, unsigned count, uint16_t *tokens,
@@ -122,20 +141,21 @@ int bn_top_k(void *memory, const void *model, const uint8_t *allowed, unsigned c
     bn_scale_t log2_e = {23637, -14};
     bn_scale_t base = bn_mul(&scale, &log2_e);
 
-    int32_t best = next_best(logits, allowed, vocab_size, -1), token = best;
-    uint32_t sum = 0;
-    for (uint32_t i = 0; best >= 0 && i < vocab_size; i++) {
-        if (is_allowed(allowed, i)) {
-            sum += relative_probability(logits[best] - logits[i], &base);
-        }
+    int32_t token = next_best(logits, allowed, vocab_size, -1);
+    if (token < 0) {
+        return 0;
     }
+    int32_t greatest = logits[token];
+    uint32_t sum = sum_of_probabilities(logits, allowed, vocab_size, greatest, &base);
     unsigned found = 0;
     while (found < count && token >= 0) {
-        uint32_t p = relative_probability(logits[best] - logits[token], &base);
+        uint32_t p = (uint32_t)bn_exp2(exponent_of(greatest - logits[token], &base));
         tokens[found] = (uint16_t)token;
         permille[found] = (uint16_t)bn_divide(1000 * p, sum);
         found++;
-        token = next_best(logits, allowed, vocab_size, token);
+        if (found < count) {
+            token = next_best(logits, allowed, vocab_size, token);
+        }
     }
     return (int)found;
 }
