@@ -410,7 +410,7 @@ def _pack_embedding(config: Config, codes: Int8) -> bytes:
         raise BitnetError(f"embedding codes must be int8 within ±{config.embedding_limit}")
     per_byte = 8 // config.embedding_bits
     padding = -codes.shape[1] % (4 * per_byte)
-    rows: npt.NDArray[np.uint8] = np.pad(codes, ((0, 0), (0, padding))).view(np.uint8)
+    rows: UInt8 = np.pad(codes, ((0, 0), (0, padding))).view(np.uint8)
     if config.embedding_bits == 4:
         rows = (rows[:, 0::2] & 15 | (rows[:, 1::2] & 15) << 4).astype(np.uint8)
     return rows.tobytes()
@@ -495,31 +495,28 @@ def _unpack_rows(config: Config, data: memoryview, positions: int) -> Prefix:
     heads = config.num_kv_heads
     code_size = heads * 4 * -(-config.head_dim // _CODES_PER_WORD)
     rows = np.frombuffer(data, np.uint8).reshape(config.num_layers, positions, cache_row_size(config))
-    k, v, exponents, padding = np.split(
-        rows, [code_size, 2 * code_size, 2 * code_size + 2 * heads], axis=2
-    )
+    k, v, exponents, padding = np.split(rows, [code_size, 2 * code_size, 2 * code_size + 2 * heads], axis=2)
     if padding.any():
         raise BitnetError("the prefix has padding that is not zero")
-    exponents = exponents.view(np.int8)
     return Prefix(
         _unpack_cache_codes(k, config),
         _unpack_cache_codes(v, config),
-        exponents[:, :, :heads],
-        exponents[:, :, heads:],
+        exponents[:, :, :heads].view(np.int8),
+        exponents[:, :, heads:].view(np.int8),
     )
 
 
-def _pack_cache_codes(codes: Int8) -> npt.NDArray[np.uint8]:
+def _pack_cache_codes(codes: Int8) -> UInt8:
     """[…, heads, head_dim] → […, heads · bytes]: each code + 8, a head padded with codes 0 to whole words."""
     padding = -codes.shape[-1] % _CODES_PER_WORD
     nibbles = np.pad(codes, ((0, 0),) * (codes.ndim - 1) + ((0, padding),)).astype(np.uint8) + _CODE_BIAS & 15
-    packed: npt.NDArray[np.uint8] = nibbles[..., 0::2] | nibbles[..., 1::2] << 4
+    packed = (nibbles[..., 0::2] | nibbles[..., 1::2] << 4).astype(np.uint8)
     return packed.reshape(*codes.shape[:-2], -1)
 
 
-def _unpack_cache_codes(packed: npt.NDArray[np.uint8], config: Config) -> Int8:
+def _unpack_cache_codes(packed: UInt8, config: Config) -> Int8:
     nibbles = np.stack([packed & 15, packed >> 4], axis=-1).astype(np.int8) - _CODE_BIAS
-    codes: Int8 = nibbles.reshape(*packed.shape[:-1], config.num_kv_heads, -1).astype(np.int8)
+    codes = nibbles.reshape(*packed.shape[:-1], config.num_kv_heads, -1).astype(np.int8)
     if codes[..., config.head_dim :].any():
         raise BitnetError("the prefix has padding that is not code 0")
     return codes[..., : config.head_dim]

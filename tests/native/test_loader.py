@@ -235,8 +235,10 @@ def test_a_prefix_needs_labels() -> None:
 @pytest.mark.parametrize("byte", [0x00, 0x7F, 0x80, 0x88, 0xFF])
 def test_a_prefix_may_hold_anything(byte: int) -> None:
     """Codes of −8 and exponents at both ends: no sanitizer may complain."""
-    rows = bytes([byte]) * (PREFIX_SIZE - 4)
-    halves = b"".join(bytes([byte] * 8 + [byte, byte ^ 0xFF]) for _ in range((PREFIX_SIZE - 4) // 10))
+    row_count = (PREFIX_SIZE - 4) // 12
+    rows = bytes([byte] * 12) * row_count
+    halves = bytes([byte] * 8 + [byte, byte ^ 0xFF, 0, 0]) * row_count
+    assert len(rows) == PREFIX_SIZE - 4
     for data in (rows, halves):
         model = sealed(MODEL[: PREFIX + 4] + data)
         target("x86-64-sanitized").logits(model, [1, 2, 3], begin=True)
