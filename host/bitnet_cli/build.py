@@ -86,20 +86,31 @@ def build_into(folder: Path, architectures: list[str], report: Report) -> list[B
 def build(architecture: str, source: Path) -> Built:
     """Compile and link for one architecture against this MicroPython source. Raises BitnetError."""
     with tempfile.TemporaryDirectory(prefix="bitnet-build-") as folder:
-        output = run_make(architecture, source, Path(folder), "all")
-        module = (Path(folder) / "native" / "mpy" / "_bitnet.mpy").read_bytes()
-    text_size = re.search(r"text size:\s*(\d+)", output)
-    if text_size is None:
-        raise BitnetError(f"the linker for {architecture} told no text size; is MPY_DIR v1.25 or later?")
-    return Built(architecture, module, int(text_size[1]), compiler_version(architecture))
+        native = prepare(Path(folder), source)
+        output = make(native, architecture, "all")
+        module = (native / "mpy" / "_bitnet.mpy").read_bytes()
+    return Built(architecture, module, text_size(output), compiler_version(architecture))
 
 
-def run_make(architecture: str, source: Path, folder: Path, *targets: str) -> str:
-    """Run native/mpy/Makefile in a copy, `folder`/native; returns what it printed. Raises BitnetError."""
-    require_tools(architecture)
+def text_size(output: str) -> int:
+    """Bytes of machine code, from what `make all` printed. Raises BitnetError."""
+    found = re.search(r"text size:\s*(\d+)", output)
+    if found is None:
+        raise BitnetError("MicroPython's linker told no text size; is MPY_DIR v1.25 or later?")
+    return int(found[1])
+
+
+def prepare(folder: Path, source: Path) -> Path:
+    """A copy of native/ beside MicroPython's source, for make() to work in; returns it."""
     native = folder / "native"
     shutil.copytree(NATIVE, native, ignore=shutil.ignore_patterns("build", "*.mpy"))
     (folder / "micropython").symlink_to(source)
+    return native
+
+
+def make(native: Path, architecture: str, *targets: str) -> str:
+    """Run mpy/Makefile in a prepared copy of native/; returns what it printed. Raises BitnetError."""
+    require_tools(architecture)
     command = [
         "make",
         f"--directory={native / 'mpy'}",

@@ -75,7 +75,7 @@ void bn_bitlinear(const bn_input_t *input, const bn_product_t *products, int cou
         for (int i = 0; i < count; i++) {
             add_rows(&products[i], &stretch, group, groups);
         }
-        stretch.start = 0;
+        stretch.start = BN_FROM_OUT;
     }
 }
 
@@ -94,11 +94,6 @@ static void build_pair(const bn_input_t *input, uint32_t group, uint32_t count) 
 // sums[] of one product after the other = those of the groups `group` to `end`, both tokens in one word
 static void sum_pairs(const bn_input_t *input, uint32_t group, uint32_t end, uint32_t groups,
     const bn_product_t *products, int count) {
-    uint32_t rows = 0;
-    for (int i = 0; i < count; i++) {
-        rows += blocks_of(&products[i]) * BN_ROWS_PER_BLOCK;
-    }
-    bn_clear(input->pair_sums, rows);
     bn_stretch_t stretch;
     stretch.tables = input->tables;
     stretch.start = 0;
@@ -111,6 +106,7 @@ static void sum_pairs(const bn_input_t *input, uint32_t group, uint32_t end, uin
             bn_add_rows_pair(&stretch, weights_at(&products[i], group), sums, blocks);
             sums += blocks * BN_ROWS_PER_BLOCK;
         }
+        stretch.start = BN_FROM_OUT;
     }
 }
 

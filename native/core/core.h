@@ -20,8 +20,8 @@ enum {
     BN_MAX_HEAD_DIM = 64,
     BN_ROWS_PER_BLOCK = 4,
     BN_TABLE_SIZE = 256,         // entries of one lookup table: every value of a weight byte
-    BN_TABLES_AT_ONCE = 32,      // bounds the tables to 16 KB, whatever the width of a matrix
-    BN_PAIR_TABLES_AT_ONCE = 16, // twice as large
+    BN_TABLES_AT_ONCE = 52,      // bounds the tables to 26 KB; enough for 260 ternary or 416 binary columns
+    BN_PAIR_TABLES_AT_ONCE = 26, // twice as large
 };
 
 // m·2^e. Passed by address, because a copy can become a call of memcpy.
@@ -140,7 +140,7 @@ int bn_normalize(int32_t *x, uint32_t n, int bits);
 int bn_quantize(const int32_t *x, uint32_t n, int bits, int8_t *codes);
 bn_scale_t bn_norm_quant(
     const int32_t *x, int32_t *work, const int16_t *gamma, uint32_t n, int bits, int8_t *codes);
-void bn_requant(int32_t *acc, uint32_t n, const bn_scale_t *scale, int fraction_bits);
+void bn_requant(int32_t *acc, uint32_t n, uint32_t bound, const bn_scale_t *scale, int fraction_bits);
 void bn_copy(void *to, const void *from, uint32_t n);
 void bn_clear(int32_t *x, uint32_t n);
 

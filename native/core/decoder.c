@@ -2,7 +2,7 @@
 // so the state itself holds none and may move.
 #include "vector.h"
 
-enum { FINAL_BITS = 8 };
+enum { FINAL_BITS = 8, LARGEST_CODE = 127 };
 
 // The buffers of one token.
 typedef struct {
@@ -105,10 +105,11 @@ static void set_product(
     product->wanted = NULL;
 }
 
-static void requant(const bn_product_t *product, int i, const token_t *token, int fraction_bits) {
+static void requant(
+    const bn_product_t *product, int i, const token_t *token, uint32_t columns, int fraction_bits) {
     bn_scale_t matrix_scale = bn_read_scale(product->matrix);
     bn_scale_t scale = bn_mul(&token->scale, &matrix_scale);
-    bn_requant(product->out[i], product->rows, &scale, fraction_bits);
+    bn_requant(product->out[i], product->rows, LARGEST_CODE * columns, &scale, fraction_bits);
 }
 
 // x += matrix · norm(work), clamped
@@ -124,7 +125,7 @@ static void add_to_residual(decoder_t *d, const uint8_t *gamma, uint32_t columns
     multiply(d, columns, &down, 1);
     for (int i = 0; i < d->count; i++) {
         const token_t *token = &d->token[i];
-        requant(&down, i, token, 16);
+        requant(&down, i, token, columns, 16);
         bn_add_clamped(token->x, token->out, n);
     }
 }
@@ -151,7 +152,7 @@ static void project_qkv(decoder_t *d, const uint8_t *layer) {
     multiply(d, d->config->hidden_size, qkv, 3);
     for (int i = 0; i < d->count; i++) {
         for (int j = 0; j < 3; j++) {
-            requant(&qkv[j], i, &d->token[i], 12);
+            requant(&qkv[j], i, &d->token[i], d->config->hidden_size, 12);
         }
     }
 }

@@ -197,7 +197,7 @@ static inline void add_rows(
     for (; blocks > 0; blocks--, out += BN_ROWS_PER_BLOCK, weights += skip) {
         uint32_t sums[BN_ROWS_PER_BLOCK] = {
             (uint32_t)start, (uint32_t)start, (uint32_t)start, (uint32_t)start};
-        if (start == 0) {
+        if (start == BN_FROM_OUT) {
             sums[0] = (uint32_t)out[0];
             sums[1] = (uint32_t)out[1];
             sums[2] = (uint32_t)out[2];

@@ -18,6 +18,8 @@ enum {
     // As
     // long as the first sum fits 16 bits, sums of such words can be taken apart: for so many groups.
     BN_PAIR_GROUPS = 32,
+    // Not what sums begin with, but that they go on from `out`.
+    BN_FROM_OUT = 1,
 };
 
 // A stretch of groups, the same in every row.
@@ -25,7 +27,7 @@ typedef struct {
     const uint32_t *tables; // [groups][BN_TABLE_SIZE] of u16 or, for a pair of tokens, of u32
     uint32_t groups;        // at most BN_TABLES_AT_ONCE or, for a pair, BN_PAIR_TABLES_AT_ONCE
     uint32_t skip;          // bytes of weights from the end of a block's stretch to the next block's
-    int32_t start;          // what the sums begin with; 0: with `out`, as they always do for a pair
+    int32_t start;          // what the sums begin with, or BN_FROM_OUT
 } bn_stretch_t;
 
 // Tables of `groups` groups; codes are int8[groups·8 or ·5], those of binary weights from a multiple of 4 on.

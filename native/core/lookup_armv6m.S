@@ -37,7 +37,7 @@
     // There is no loop over the groups: the code for as many as a stretch can have stands in a row, and each
     // block enters it where as many are left as it has. First those beyond a multiple of four, one by one, then
     // four at a time.
-    .macro rows name, load, entry_bits, fours, from_start
+    .macro rows name, load, entry_bits, fours
     begin \name
     mov lr, r2                  // lr: out
     lsls r3, r3, #4
@@ -62,41 +62,15 @@
     adr r6, \name\()_singles
     adds r6, r6, r2
 \name\()_push:
-    push {r0, r3-r7}            // [sp]: tables, end of out, skip, start, enter, fours
-    movs r0, r1
+    // [sp]: tables, end of out, skip, start, where to enter; where to enter the fours
+    push {r0, r3-r7}
+    subs r0, r1, r4             // as if a block had been before
     movs r7, #255
     lsls r7, r7, #\entry_bits
     movs r1, #1
     lsls r1, r1, #8 + \entry_bits
     mov r12, r1
     b \name\()_block
-
-    .if \from_start
-\name\()_continue:
-    .else
-\name\()_block:
-    .endif
-    mov r2, lr
-    ldm r2!, {r3-r6}
-    mov r8, r3
-    mov r9, r4
-    mov r10, r5
-    mov r11, r6
-    .if \from_start
-    b \name\()_enter
-\name\()_block:
-    ldr r2, [sp, #12]
-    cmp r2, #0
-    beq \name\()_continue
-    mov r8, r2
-    mov r9, r2
-    mov r10, r2
-    mov r11, r2
-    .endif
-\name\()_enter:
-    ldr r1, [sp]
-    ldr r2, [sp, #16]
-    mov pc, r2
 
     .balign 4
 \name\()_singles:
@@ -122,18 +96,35 @@
     mov r2, lr
     stm r2!, {r3-r6}
     mov lr, r2
-    ldr r1, [sp, #8]
-    adds r0, r0, r1
-    ldr r1, [sp, #4]
-    cmp r2, r1
+
+\name\()_block:
+    mov r2, sp
+    ldm r2!, {r1, r3-r6}
+    adds r0, r0, r4
+    cmp lr, r3
     beq \name\()_done
-    b \name\()_block
+    cmp r5, #1                  // BN_FROM_OUT
+    beq \name\()_continue
+    mov r8, r5
+    mov r9, r5
+    mov r10, r5
+    mov r11, r5
+    mov pc, r6
+\name\()_continue:
+    mov r2, lr
+    ldm r2!, {r3-r5}
+    mov r8, r3
+    mov r9, r4
+    mov r10, r5
+    ldr r2, [r2]
+    mov r11, r2
+    mov pc, r6
 \name\()_done:
     end \name, 24
     .endm
 
-    rows bn_add_rows, ldrh, 1, 8, 1
-    rows bn_add_rows_pair, ldr, 2, 4, 0
+    rows bn_add_rows, ldrh, 1, 13
+    rows bn_add_rows_pair, ldr, 2, 6
 
     // r0: pairs, r1: first, r2: second, r3: blocks, at least one. 33 cycles a block.
     begin bn_take_apart

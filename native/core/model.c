@@ -4,7 +4,7 @@
 
 enum { VERSION = 2 };
 enum { OFFSET_FILE_SIZE = 8, OFFSET_CRC = 12, OFFSET_SHAPE = 16, OFFSET_PARTS = 32, OFFSET_RESERVED = 52 };
-enum { PREFIX_HEADER_SIZE = 4 };
+enum { PREFIX_HEADER_SIZE = 4, TERNARY_BYTES = 243 };
 
 // In the file's order.
 enum { WEIGHTS, TOKENIZER, LABELS, METADATA, PREFIX, PARTS };
@@ -186,13 +186,35 @@ static int is_scale(const uint8_t *data) {
     return is_within(read_u16(data), 1 << 14, (1 << 15) - 1) && -64 <= exponent && exponent <= 64;
 }
 
-static int check_scales(const uint8_t *model, const bn_config_t *config, const bn_weights_t *w) {
-    int sound = is_scale(model + w->embedding) && is_scale(model + w->head);
-    const uint8_t *layer = model + w->layers;
-    for (int i = 0; i < config->num_layers; i++, layer += w->layer_size) {
-        sound = sound && is_scale(layer + w->q) && is_scale(layer + w->k) && is_scale(layer + w->v) &&
-                is_scale(layer + w->o) && is_scale(layer + w->gate) && is_scale(layer + w->up) &&
-                is_scale(layer + w->down);
+// Sums of rows are bounded only if every byte stands for weights, which a binary one always does.
+static int is_matrix(const uint8_t *data, uint32_t type, uint32_t rows, uint32_t columns) {
+    int sound = is_scale(data);
+    if (type == BN_TERNARY) {
+        for (uint32_t i = 4; i < matrix_size(type, rows, columns); i++) {
+            sound = sound && data[i] < TERNARY_BYTES;
+        }
+    }
+    return sound;
+}
+
+static int is_layer(const uint8_t *layer, const bn_config_t *config, const bn_weights_t *w) {
+    uint32_t hidden = config->hidden_size, inner = config->intermediate_size, type = config->weight_type;
+    uint32_t query = bn_query_size(config), kv = bn_kv_size(config);
+    return is_matrix(layer + w->q, type, query, hidden) && is_matrix(layer + w->k, type, kv, hidden) &&
+           is_matrix(layer + w->v, type, kv, hidden) && is_matrix(layer + w->o, type, hidden, query) &&
+           is_matrix(layer + w->gate, type, inner, hidden) && is_matrix(layer + w->up, type, inner, hidden) &&
+           is_matrix(layer + w->down, type, hidden, inner);
+}
+
+static int check_weights(const uint8_t *model, const bn_config_t *config, const bn_weights_t *w) {
+    int sound = is_scale(model + w->embedding);
+    if (config->head_type == BN_TIED) {
+        sound = sound && is_scale(model + w->head);
+    } else {
+        sound = sound && is_matrix(model + w->head, config->head_type, config->vocab_size, config->hidden_size);
+    }
+    for (uint32_t i = 0; i < config->num_layers; i++) {
+        sound = sound && is_layer(model + w->layers + i * w->layer_size, config, w);
     }
     return sound ? BN_OK : BN_ERR_LAYOUT;
 }
@@ -359,5 +381,5 @@ int bn_check(const void *data, size_t size) {
     bn_weights_t weights;
     bn_locate_weights(&config, &weights);
     err = check_parts(model, &config, &weights);
-    return err ? err : check_scales(model, &config, &weights);
+    return err ? err : check_weights(model, &config, &weights);
 }

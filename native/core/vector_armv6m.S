@@ -1,5 +1,5 @@
 // vector.h for Cortex-M0 and M0+, in Thumb-1: four elements at a time, then the rest one by one. Cycles for each
-// element of four: magnitudes 6, scale 7.3, weigh_by_gamma 19, round 11, relu 7,
+// element of four: magnitudes 6, scale 7.3 (6 without a shift down), weigh_by_gamma 19, round 11, relu 7,
 // gate and add_clamped 10.
 
 #include "thumb1.inc"
@@ -44,6 +44,10 @@ magnitudes_done:
 
     .macro scale value
     asrs \value, \value, r3
+    multiply \value
+    .endm
+
+    .macro multiply value
     muls \value, r2
     add \value, r8
     asrs \value, \value, r1
@@ -64,6 +68,8 @@ magnitudes_done:
     lsls r4, r4, #4
     adds r4, r4, r0
     mov r10, r4             // the end of the fours
+    cmp r3, #0
+    beq multiply_fours
 scale_four:
     ldm r0!, {r4-r7}
     subs r0, #16
@@ -74,6 +80,19 @@ scale_four:
     stm r0!, {r4-r7}
     cmp r0, r10
     bne scale_four
+    b scale_rest
+multiply_fours:
+    mov r3, r0
+multiply_four:
+    ldm r0!, {r4-r7}
+    multiply r4
+    multiply r5
+    multiply r6
+    multiply r7
+    stm r3!, {r4-r7}
+    cmp r0, r10
+    bne multiply_four
+    movs r3, #0
 scale_rest:
     mov r5, r9
     lsls r5, r5, #30

@@ -12,11 +12,9 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import unicorn
-from bitnet_cli.build import ARCHITECTURES, micropython_source, module_path, run_make
+from bitnet_cli.build import micropython_source, module_path
+from bitnet_cli.emulator import PROCESSORS, Emulator, link
 from bitnet_cli.paths import DEVICE, NATIVE
-from elftools.elf.elffile import ELFFile
-from unicorn import arm_const, riscv_const
 
 HERE = Path(__file__).parent
 CORE = sorted((NATIVE / "core").glob("*.c"))
@@ -140,96 +138,28 @@ class HostLibrary(_Called):
         return int(self._library[name](*map(ctypes.c_size_t, arguments)))
 
 
-_CODE, _RETURN, _STACK, _HEAP, _HEAP_SIZE = 0x10000, 0x8000, 0x20000000, 0x30000000, 16 << 20
-_STACK_SIZE = 4096  # of which an RP2040's MicroPython has twice as much
-
-
 class Emulated(_Called):
     """The natmod's own object files on an emulated processor."""
 
-    def __init__(self, architecture: str, make_cpu: "type[_Arm] | type[_RiscV]", *cpu_arguments: int) -> None:
-        self._elf = _link(architecture)
-        with self._elf.open("rb") as file:
-            elf = ELFFile(file)
-            self._code = [(s["p_vaddr"], s.data()) for s in elf.iter_segments() if s["p_type"] == "PT_LOAD"]
-            symbols = elf.get_section_by_name(".symtab").iter_symbols()
-            self._symbols = {symbol.name: symbol["st_value"] for symbol in symbols}
-        self._make_cpu = lambda: make_cpu(*cpu_arguments)
-        self._reset()
-
-    def _reset(self) -> None:
-        self.cpu = self._make_cpu()
-        self.uc = self.cpu.uc
-        self.uc.mem_map(0, 0x40000)
-        self.uc.mem_map(_STACK, _STACK_SIZE)
-        self.uc.mem_map(_HEAP, _HEAP_SIZE)
-        for address, data in self._code:
-            self.uc.mem_write(address, data)
-        self._next = _HEAP
+    def __init__(self, name: str) -> None:
+        processor = PROCESSORS[name]
+        folder = work_folder() / processor.architecture
+        folder.mkdir()
+        program = link(processor.architecture, micropython_source(print), folder)
+        self.emulator = Emulator(processor, program)
 
     def open(self, model: bytes, window: int = 0) -> tuple[int, int]:
-        self._reset()
+        self.emulator.reset()
         return super().open(model, window)
 
     def allocate(self, data: bytes) -> int:
-        address = self._next
-        self.uc.mem_write(address, data)
-        self._next += (len(data) + 15) & ~15
-        return address
+        return self.emulator.allocate(data)
 
     def read(self, address: int, size: int) -> bytes:
-        return bytes(self.uc.mem_read(address, size))
+        return self.emulator.read(address, size)
 
     def call(self, name: str, *arguments: int) -> int:
-        result = self.cpu.call(self._symbols[name], arguments)
-        return result - (1 << 32) if result >> 31 else result
-
-
-class _Arm:
-    """A Cortex-M; its model decides what it lacks (M0+: unaligned access, division, most of Thumb-2)."""
-
-    def __init__(self, model: int) -> None:
-        # UC_MODE_MCLASS would overrule the model and make it a Cortex-M33.
-        self.uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB, model)
-
-    def call(self, function: int, arguments: tuple[int, ...]) -> int:
-        stack = _STACK + _STACK_SIZE - 64
-        self.uc.mem_write(stack, struct.pack(f"<{len(arguments[4:])}I", *arguments[4:]))
-        for i, value in enumerate(arguments[:4]):
-            self.uc.reg_write(arm_const.UC_ARM_REG_R0 + i, value)
-        self.uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
-        self.uc.reg_write(arm_const.UC_ARM_REG_LR, _RETURN | 1)
-        self.uc.emu_start(function | 1, _RETURN)
-        return int(self.uc.reg_read(arm_const.UC_ARM_REG_R0))
-
-
-class _RiscV:
-    def __init__(self) -> None:
-        self.uc = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
-
-    def call(self, function: int, arguments: tuple[int, ...]) -> int:
-        for i, value in enumerate(arguments):
-            self.uc.reg_write(riscv_const.UC_RISCV_REG_A0 + i, value)
-        self.uc.reg_write(riscv_const.UC_RISCV_REG_SP, _STACK + _STACK_SIZE - 64)
-        self.uc.reg_write(riscv_const.UC_RISCV_REG_RA, _RETURN)
-        self.uc.emu_start(function, _RETURN)
-        return int(self.uc.reg_read(riscv_const.UC_RISCV_REG_A0))
-
-
-def _link(architecture: str) -> Path:
-    """The objects that `bitnet-cli build` would link into the natmod, as one flat program."""
-    folder = work_folder() / architecture
-    folder.mkdir()
-    run_make(architecture, micropython_source(print), folder, "all")
-    build = folder / "native" / "mpy" / "build"
-    objects = [f"build/{path.name}" for path in sorted(build.glob("*.o")) if path.name != "bitnet_mpy.o"]
-    linker = [ARCHITECTURES[architecture].compiler.removesuffix("gcc") + "ld"]
-    if architecture.startswith("rv32"):
-        linker += ["-m", "elf32lriscv"]
-    output = folder / "core.elf"
-    command = [*linker, "-T", str(HERE / "flat.ld"), "-o", str(output), *objects]
-    subprocess.run(command, cwd=folder / "native" / "mpy", check=True)
-    return output
+        return self.emulator.call(name, *arguments)
 
 
 # --- targets that are programs ---
@@ -300,9 +230,9 @@ TARGETS = {
     "x86-64": HostLibrary,
     "x86-64-sanitized": Sanitized,
     "natmod-x64": Natmod,
-    "cortex-m0plus": lambda: Emulated("armv6m", _Arm, arm_const.UC_CPU_ARM_CORTEX_M0),
-    "cortex-m7": lambda: Emulated("armv7emdp", _Arm, arm_const.UC_CPU_ARM_CORTEX_M7),
-    "rv32imc": lambda: Emulated("rv32imc", _RiscV),
+    "cortex-m0plus": lambda: Emulated("cortex-m0plus"),
+    "cortex-m7": lambda: Emulated("cortex-m7"),
+    "rv32imc": lambda: Emulated("rv32imc"),
 }
 
 

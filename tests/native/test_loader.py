@@ -373,7 +373,8 @@ def test_extreme_scales_and_norms_overflow_nowhere(exponent: int, mantissa: int)
     rng = np.random.default_rng(exponent + 100)
     for weight_type in (BINARY, TERNARY):
         model = make_model(weight_type)
-        weights = bytearray(rng.bytes(weights_end(model) - 64))
+        # 243: what a ternary byte stays below.
+        weights = bytearray(rng.integers(0, 243, weights_end(model) - 64, np.uint8))
         for at in scale_offsets(weight_type):
             struct.pack_into("<Hh", weights, at - 64, mantissa, exponent)
         model = sealed(model[:64] + bytes(weights) + model[weights_end(model) :])
@@ -382,6 +383,17 @@ def test_extreme_scales_and_norms_overflow_nowhere(exponent: int, mantissa: int)
     sanitized = target("x86-64-sanitized")
     assert isinstance(sanitized, Sanitized)
     sanitized.run(b"".join(records))
+
+
+@pytest.mark.parametrize("head_type", [0, TERNARY])
+def test_ternary_bytes_are_checked(head_type: int) -> None:
+    model = make_model(TERNARY, head_type)
+    matrices = scale_offsets(TERNARY)[1 : None if head_type else -1]
+    for at in matrices:
+        first = at + 4
+        assert model[first] < 243
+        assert result(sealed(model[:first] + bytes([242]) + model[first + 1 :])) == OK
+        assert result(sealed(model[:first] + bytes([243]) + model[first + 1 :])) == LAYOUT
 
 
 def weights_end(model: bytes) -> int:

@@ -1,0 +1,304 @@
+"""Runs the core's machine code, function by function, on emulated processors, and counts what it costs.
+
+The code is that of the native modules: the object files that `bitnet-cli build` links into `_bitnet.mpy`, linked
+once more to a fixed place, because a module has no symbols to call.
+"""
+
+import shutil
+import struct
+import subprocess
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import unicorn
+from elftools.elf.elffile import ELFFile
+from unicorn import arm_const, riscv_const, x86_const
+
+from .build import ARCHITECTURES, make, prepare, text_size
+from .errors import BitnetError
+
+_LINKER_SCRIPT = Path(__file__).with_name("flat.ld")
+_CODE_SIZE, _RETURN = 0x40000, 0x8000
+_STACK, _STACK_SIZE = 0x20000000, 4096  # of which an RP2040's MicroPython has twice as much
+_HEAP, _HEAP_SIZE = 0x30000000, 16 << 20
+
+
+@dataclass(frozen=True)
+class Program:
+    """The core of one architecture, linked to a fixed place, and the module that has the same object files."""
+
+    architecture: str
+    segments: list[tuple[int, bytes]]
+    functions: dict[str, int]
+    """Addresses."""
+    module: bytes
+    text_size: int
+
+
+def link(architecture: str, source: Path, folder: Path, extra: Path | None = None) -> Program:
+    """Compile the module against this MicroPython source, and the C files of a folder with the same flags.
+
+    folder: an empty one, to work in. Raises BitnetError if a tool is missing or fails.
+    """
+    native = prepare(folder, source)
+    output = make(native, architecture, "all")
+    module = native / "mpy" / "_bitnet.mpy"
+    objects = [path for path in sorted(module.parent.glob("build/*.o")) if path.stem != "bitnet_mpy"]
+    if extra:
+        shutil.copytree(extra, native / "extra")
+        names = [f"build/{path.stem}.o" for path in sorted(extra.glob("*.c"))]
+        make(native, architecture, "VPATH=../core:../extra", *names)
+        objects += [module.parent / name for name in names]
+        objects += _runtime(architecture)
+    program = folder / "core.elf"
+    command = [*_linker(architecture), "-T", _LINKER_SCRIPT, "-o", program, *objects]
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if result.returncode != 0:
+        raise BitnetError(f"linking for {architecture} failed:\n{result.stderr[-2000:]}")
+    return Program(architecture, *_read_elf(program), module.read_bytes(), text_size(output))
+
+
+def _runtime(architecture: str) -> list[Path]:
+    """The compiler's library, for the 64-bit products of a processor that has none; the core needs no library."""
+    if architecture != "armv6m":
+        return []
+    command = [ARCHITECTURES[architecture].compiler, "-mthumb", "-mcpu=cortex-m0", "-print-libgcc-file-name"]
+    return [Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())]
+
+
+def _linker(architecture: str) -> list[str]:
+    linker = ARCHITECTURES[architecture].compiler.removesuffix("gcc") + "ld"
+    return [linker, "-m", "elf32lriscv"] if architecture.startswith("rv32") else [linker]
+
+
+def _read_elf(path: Path) -> tuple[list[tuple[int, bytes]], dict[str, int]]:
+    with path.open("rb") as file:
+        elf = ELFFile(file)
+        segments = [(s["p_vaddr"], s.data()) for s in elf.iter_segments() if s["p_type"] == "PT_LOAD"]
+        symbols = elf.get_section_by_name(".symtab").iter_symbols()
+        functions = {s.name: s["st_value"] for s in symbols if s["st_info"]["type"] == "STT_FUNC"}
+    return segments, functions
+
+
+@dataclass(frozen=True)
+class Processor:
+    """What Unicorn has to know of a processor, and how a C function is called on it."""
+
+    architecture: str
+    """Of the native module that it runs."""
+    machine: tuple[int, int]
+    model: int | None
+    arguments: tuple[int, ...]
+    """Registers of the first arguments; the others are on the stack."""
+    stack_pointer: int
+    result: int
+    link: int | None
+    """Register of the return address; None: it is on the stack."""
+    pointer_size: int = 4
+    thumb: bool = False
+
+
+def _registers(module: object, names: str) -> tuple[int, ...]:
+    return tuple(getattr(module, name) for name in names.split())
+
+
+def _cortex_m(architecture: str, model: int) -> Processor:
+    """A Cortex-M; its model decides what it lacks (M0: unaligned access, division, most of Thumb-2)."""
+    # UC_MODE_MCLASS would overrule the model and make it a Cortex-M33.
+    return Processor(
+        architecture,
+        (unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB),
+        model,
+        tuple(arm_const.UC_ARM_REG_R0 + i for i in range(4)),
+        arm_const.UC_ARM_REG_SP,
+        arm_const.UC_ARM_REG_R0,
+        arm_const.UC_ARM_REG_LR,
+        thumb=True,
+    )
+
+
+PROCESSORS = {
+    "cortex-m0plus": _cortex_m("armv6m", arm_const.UC_CPU_ARM_CORTEX_M0),
+    "cortex-m7": _cortex_m("armv7emdp", arm_const.UC_CPU_ARM_CORTEX_M7),
+    "rv32imc": Processor(
+        "rv32imc",
+        (unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32),
+        None,
+        tuple(riscv_const.UC_RISCV_REG_A0 + i for i in range(8)),
+        riscv_const.UC_RISCV_REG_SP,
+        riscv_const.UC_RISCV_REG_A0,
+        riscv_const.UC_RISCV_REG_RA,
+    ),
+    "x86-64": Processor(
+        "x64",
+        (unicorn.UC_ARCH_X86, unicorn.UC_MODE_64),
+        None,
+        _registers(
+            x86_const,
+            "UC_X86_REG_RDI UC_X86_REG_RSI UC_X86_REG_RDX UC_X86_REG_RCX UC_X86_REG_R8 UC_X86_REG_R9",
+        ),
+        x86_const.UC_X86_REG_RSP,
+        x86_const.UC_X86_REG_RAX,
+        None,
+        pointer_size=8,
+    ),
+}
+
+
+class Meter(ABC):
+    """Adds up what instructions cost, by the address of each."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """A call begins."""
+
+    @abstractmethod
+    def cost(self, uc: unicorn.Uc, address: int) -> int:
+        """Of the instruction that comes next, in the order of execution."""
+
+
+class Instructions(Meter):
+    """One each."""
+
+    def begin(self) -> None:
+        pass
+
+    def cost(self, uc: unicorn.Uc, address: int) -> int:
+        return 1
+
+
+class CortexM0PlusCycles(Meter):
+    """Cycles as in the Cortex-M0+ Technical Reference Manual (section 3.3), no wait states, multiplication in 1.
+
+    A conditional branch is charged as not taken; if another address follows, one more is added to what runs there.
+    """
+
+    def __init__(self) -> None:
+        self._costs: dict[int, tuple[int, bool]] = {}
+        self._if_not_taken: int | None = None
+
+    def begin(self) -> None:
+        self._if_not_taken = None
+
+    def cost(self, uc: unicorn.Uc, address: int) -> int:
+        if address not in self._costs:
+            (half,) = struct.unpack("<H", uc.mem_read(address, 2))
+            self._costs[address] = cortex_m0plus_cycles(half), 0xD000 <= half < 0xDE00
+        cycles, is_conditional = self._costs[address]
+        if self._if_not_taken not in (None, address):
+            cycles += 1
+        self._if_not_taken = address + 2 if is_conditional else None
+        return cycles
+
+
+def cortex_m0plus_cycles(half: int) -> int:
+    """Of an instruction, from its first halfword; of a conditional branch that is not taken."""
+    if 0x4800 <= half < 0xA000:  # ldr, str and their like
+        return 2
+    if 0xC000 <= half < 0xD000:  # ldm, stm
+        return 1 + (half & 0xFF).bit_count()
+    if half >> 9 == 0xB4 >> 1:  # push, with lr or without
+        return 1 + (half & 0x1FF).bit_count()
+    if half >> 9 == 0xBC >> 1:  # pop
+        return (3 if half & 0x100 else 1) + (half & 0x1FF).bit_count()
+    if half & 0xFF87 == 0x4687 or half >> 8 == 0x47 or 0xE000 <= half < 0xE800:  # mov pc; bx, blx; b
+        return 2
+    if half >= 0xE800:  # bl, barriers, special registers
+        return 3
+    return 1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a call returned and what it cost, in all and by function."""
+
+    result: int
+    cost: int
+    by_function: dict[str, int]
+
+
+class Emulator:
+    """An emulated processor with the core in its memory.
+
+    There are 16 MB of RAM, which allocate() gives out until reset(); functions run on a stack of 4 KB.
+    """
+
+    def __init__(self, processor: Processor, program: Program, meter: Meter | None = None) -> None:
+        self.processor = processor
+        self._program = program
+        self._meter = meter or Instructions()
+        self._by_address: Counter[int] = Counter()
+        starts = sorted((address & ~1, name) for name, address in program.functions.items())
+        self._starts, self._names = zip(*starts, strict=True)
+        self.reset()
+
+    def reset(self) -> None:
+        """Memory as at the beginning."""
+        self.uc = unicorn.Uc(*self.processor.machine, self.processor.model)
+        self.uc.mem_map(0, _CODE_SIZE)
+        self.uc.mem_map(_STACK, _STACK_SIZE)
+        self.uc.mem_map(_HEAP, _HEAP_SIZE)
+        for address, data in self._program.segments:
+            self.uc.mem_write(address, data)
+        self._next = _HEAP
+
+    def allocate(self, data: bytes) -> int:
+        """A copy in RAM, from a multiple of 16 on; returns its address."""
+        address = self._next
+        self.uc.mem_write(address, data)
+        self._next += (len(data) + 15) & ~15
+        return address
+
+    def read(self, address: int, size: int) -> bytes:
+        """What is in memory."""
+        return bytes(self.uc.mem_read(address, size))
+
+    def call(self, name: str, *arguments: int) -> int:
+        """Run a function; returns its int."""
+        processor, registers = self.processor, len(self.processor.arguments)
+        self._set_stack(arguments[registers:])
+        for register, value in zip(processor.arguments, arguments[:registers], strict=False):
+            self.uc.reg_write(register, value & ((1 << 8 * processor.pointer_size) - 1))
+        self.uc.emu_start(self._program.functions[name] | processor.thumb, _RETURN)
+        result = int(self.uc.reg_read(processor.result)) & 0xFFFFFFFF
+        return result - (1 << 32) if result >> 31 else result
+
+    def _set_stack(self, arguments: Sequence[int]) -> None:
+        processor = self.processor
+        words = list(arguments)
+        top = _STACK + _STACK_SIZE - 64
+        if processor.link is None:
+            words.insert(0, _RETURN)
+            top -= processor.pointer_size
+        else:
+            self.uc.reg_write(processor.link, _RETURN | processor.thumb)
+        layout = "<%d%s" % (len(words), "Q" if processor.pointer_size == 8 else "I")
+        self.uc.mem_write(top, struct.pack(layout, *words))
+        self.uc.reg_write(processor.stack_pointer, top)
+
+    def measure(self, name: str, *arguments: int) -> Measured:
+        """Run a function and add up its cost."""
+        self._by_address.clear()
+        self._meter.begin()
+        hook = self.uc.hook_add(unicorn.UC_HOOK_CODE, self._count)
+        # What has been translated already would go on without the hook.
+        self.uc.ctl_flush_tb()
+        try:
+            result = self.call(name, *arguments)
+        finally:
+            self.uc.hook_del(hook)
+            self.uc.ctl_flush_tb()
+        return Measured(result, self._by_address.total(), self._per_function())
+
+    def _count(self, uc: unicorn.Uc, address: int, _size: int, _data: object) -> None:
+        self._by_address[address] += self._meter.cost(uc, address)
+
+    def _per_function(self) -> dict[str, int]:
+        costs: Counter[str] = Counter()
+        for address, cost in self._by_address.items():
+            costs[self._names[bisect_right(self._starts, address) - 1]] += cost
+        return dict(costs.most_common())
