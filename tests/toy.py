@@ -3,7 +3,7 @@
 import functools
 
 from bitnet_cli import grammar, modelfile, oracle, tokenizer
-from random_model import random_model
+from bitnet_cli.random_model import random_model
 from tokenizers import Tokenizer
 
 INTENTS = ["read_temperature", "set_temperature", "light_on", "set_timer", "unknown"]

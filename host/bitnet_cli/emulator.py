@@ -1,11 +1,10 @@
 """Runs the core's machine code, function by function, on emulated processors, and counts what it costs.
 
-The code is that of the native modules: the object files that `bitnet-cli build` links into `_bitnet.mpy`, linked
-once more to a fixed place, because a module has no symbols to call.
+The code is that of the native modules: the object files that `bitnet-cli build` links into `_bitnet.mpy`,
+linked once more to a fixed place, because a module has no symbols to call.
 """
 
 import shutil
-import struct
 import subprocess
 from abc import ABC, abstractmethod
 from bisect import bisect_right
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import capstone
 import unicorn
 from elftools.elf.elffile import ELFFile
 from unicorn import arm_const, riscv_const, x86_const
@@ -29,7 +29,7 @@ _HEAP, _HEAP_SIZE = 0x30000000, 16 << 20
 
 @dataclass(frozen=True)
 class Program:
-    """The core of one architecture, linked to a fixed place, and the module that has the same object files."""
+    """The core of one architecture, linked to a fixed place, and the module of the same object files."""
 
     architecture: str
     segments: list[tuple[int, bytes]]
@@ -55,7 +55,7 @@ def link(architecture: str, source: Path, folder: Path, extra: Path | None = Non
         objects += [module.parent / name for name in names]
         objects += _runtime(architecture)
     program = folder / "core.elf"
-    command = [*_linker(architecture), "-T", _LINKER_SCRIPT, "-o", program, *objects]
+    command: list[str | Path] = [*_linker(architecture), "-T", _LINKER_SCRIPT, "-o", program, *objects]
     result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if result.returncode != 0:
         raise BitnetError(f"linking for {architecture} failed:\n{result.stderr[-2000:]}")
@@ -63,7 +63,7 @@ def link(architecture: str, source: Path, folder: Path, extra: Path | None = Non
 
 
 def _runtime(architecture: str) -> list[Path]:
-    """The compiler's library, for the 64-bit products of a processor that has none; the core needs no library."""
+    """The compiler's library, for 64-bit products where there are none; the core needs no library."""
     if architecture != "armv6m":
         return []
     command = [ARCHITECTURES[architecture].compiler, "-mthumb", "-mcpu=cortex-m0", "-print-libgcc-file-name"]
@@ -91,6 +91,8 @@ class Processor:
     architecture: str
     """Of the native module that it runs."""
     machine: tuple[int, int]
+    decoder: tuple[int, int]
+    """The same for Capstone."""
     model: int | None
     arguments: tuple[int, ...]
     """Registers of the first arguments; the others are on the stack."""
@@ -112,6 +114,7 @@ def _cortex_m(architecture: str, model: int) -> Processor:
     return Processor(
         architecture,
         (unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB),
+        (capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS),
         model,
         tuple(arm_const.UC_ARM_REG_R0 + i for i in range(4)),
         arm_const.UC_ARM_REG_SP,
@@ -127,6 +130,7 @@ PROCESSORS = {
     "rv32imc": Processor(
         "rv32imc",
         (unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32),
+        (capstone.CS_ARCH_RISCV, capstone.CS_MODE_RISCV32 | capstone.CS_MODE_RISCVC),
         None,
         tuple(riscv_const.UC_RISCV_REG_A0 + i for i in range(8)),
         riscv_const.UC_RISCV_REG_SP,
@@ -136,6 +140,7 @@ PROCESSORS = {
     "x86-64": Processor(
         "x64",
         (unicorn.UC_ARCH_X86, unicorn.UC_MODE_64),
+        (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
         None,
         _registers(
             x86_const,
@@ -150,52 +155,40 @@ PROCESSORS = {
 
 
 class Meter(ABC):
-    """Adds up what instructions cost, by the address of each."""
+    """What instructions cost."""
 
     @abstractmethod
-    def begin(self) -> None:
-        """A call begins."""
+    def cost(self, code: bytes) -> int:
+        """Of one instruction; of a branch that is not taken."""
 
     @abstractmethod
-    def cost(self, uc: unicorn.Uc, address: int) -> int:
-        """Of the instruction that comes next, in the order of execution."""
+    def taken(self, code: bytes) -> int:
+        """What it costs more if something else than the next instruction follows."""
 
 
 class Instructions(Meter):
     """One each."""
 
-    def begin(self) -> None:
-        pass
-
-    def cost(self, uc: unicorn.Uc, address: int) -> int:
+    def cost(self, code: bytes) -> int:
         return 1
+
+    def taken(self, code: bytes) -> int:
+        return 0
 
 
 class CortexM0PlusCycles(Meter):
-    """Cycles as in the Cortex-M0+ Technical Reference Manual (section 3.3), no wait states, multiplication in 1.
-
-    A conditional branch is charged as not taken; if another address follows, one more is added to what runs there.
+    """Cycles as in the Cortex-M0+ Technical Reference Manual (section 3.3), with no wait states and a
+    multiplier of one cycle.
     """
 
-    def __init__(self) -> None:
-        self._costs: dict[int, tuple[int, bool]] = {}
-        self._if_not_taken: int | None = None
+    def cost(self, code: bytes) -> int:
+        return cortex_m0plus_cycles(int.from_bytes(code[:2], "little"))
 
-    def begin(self) -> None:
-        self._if_not_taken = None
-
-    def cost(self, uc: unicorn.Uc, address: int) -> int:
-        if address not in self._costs:
-            (half,) = struct.unpack("<H", uc.mem_read(address, 2))
-            self._costs[address] = cortex_m0plus_cycles(half), 0xD000 <= half < 0xDE00
-        cycles, is_conditional = self._costs[address]
-        if self._if_not_taken not in (None, address):
-            cycles += 1
-        self._if_not_taken = address + 2 if is_conditional else None
-        return cycles
+    def taken(self, code: bytes) -> int:
+        return int(len(code) == 2 and 0xD0 <= code[1] < 0xDE)
 
 
-def cortex_m0plus_cycles(half: int) -> int:
+def cortex_m0plus_cycles(half: int) -> int:  # noqa: PLR0911  (a table)
     """Of an instruction, from its first halfword; of a conditional branch that is not taken."""
     if 0x4800 <= half < 0xA000:  # ldr, str and their like
         return 2
@@ -221,6 +214,16 @@ class Measured:
     by_function: dict[str, int]
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Instructions that run one after the other, and what they cost; `taken`: more, if not `end` follows."""
+
+    start: int
+    end: int
+    cost: int
+    taken: int
+
+
 class Emulator:
     """An emulated processor with the core in its memory.
 
@@ -231,6 +234,11 @@ class Emulator:
         self.processor = processor
         self._program = program
         self._meter = meter or Instructions()
+        self._decoder = capstone.Cs(*processor.decoder)
+        self._blocks: dict[tuple[int, int], _Block] = {}
+        self.cost = 0
+        """Of the call that is being measured, so far."""
+        self._last: _Block | None = None
         self._by_address: Counter[int] = Counter()
         starts = sorted((address & ~1, name) for name, address in program.functions.items())
         self._starts, self._names = zip(*starts, strict=True)
@@ -276,26 +284,49 @@ class Emulator:
             top -= processor.pointer_size
         else:
             self.uc.reg_write(processor.link, _RETURN | processor.thumb)
-        layout = "<%d%s" % (len(words), "Q" if processor.pointer_size == 8 else "I")
-        self.uc.mem_write(top, struct.pack(layout, *words))
+        self.uc.mem_write(top, b"".join(word.to_bytes(processor.pointer_size, "little") for word in words))
         self.uc.reg_write(processor.stack_pointer, top)
 
     def measure(self, name: str, *arguments: int) -> Measured:
         """Run a function and add up its cost."""
         self._by_address.clear()
-        self._meter.begin()
-        hook = self.uc.hook_add(unicorn.UC_HOOK_CODE, self._count)
-        # What has been translated already would go on without the hook.
+        self.cost, self._last = 0, None
+        hooks = self._begin_measuring()
+        # What has been translated already would go on without the hooks.
         self.uc.ctl_flush_tb()
         try:
             result = self.call(name, *arguments)
         finally:
-            self.uc.hook_del(hook)
+            for hook in hooks:
+                self.uc.hook_del(hook)
             self.uc.ctl_flush_tb()
-        return Measured(result, self._by_address.total(), self._per_function())
+        return Measured(result, self.cost, self._per_function())
 
-    def _count(self, uc: unicorn.Uc, address: int, _size: int, _data: object) -> None:
-        self._by_address[address] += self._meter.cost(uc, address)
+    def _begin_measuring(self) -> list[int]:
+        return [self.uc.hook_add(unicorn.UC_HOOK_BLOCK, self._enter)]
+
+    def _enter(self, _uc: unicorn.Uc, address: int, size: int, _data: object) -> None:
+        """A run of instructions up to a branch begins."""
+        if self._last is not None and self._last.end != address:
+            self.wait(self._last.taken)
+        if (address, size) not in self._blocks:
+            self._blocks[address, size] = self._decode(address, size)
+        self._last = self._blocks[address, size]
+        self.wait(self._last.cost)
+
+    def _decode(self, address: int, size: int) -> _Block:
+        code = self.read(address, size)
+        instructions = [bytes(i.bytes) for i in self._decoder.disasm(code, address)]
+        if b"".join(instructions) != code:
+            raise BitnetError(f"the emulated code at {address:#x} has an instruction that is not known")
+        cost = sum(map(self._meter.cost, instructions))
+        return _Block(address, address + size, cost, self._meter.taken(instructions[-1]))
+
+    def wait(self, cost: int) -> None:
+        """Charge the instructions that run."""
+        assert self._last is not None
+        self.cost += cost
+        self._by_address[self._last.start] += cost
 
     def _per_function(self) -> dict[str, int]:
         costs: Counter[str] = Counter()

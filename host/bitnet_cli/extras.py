@@ -5,6 +5,7 @@ import importlib.util
 from .errors import BitnetError
 
 _MODULES = {
+    "bench": ("ar", "capstone", "elftools", "matplotlib", "unicorn"),
     "train": (
         "torch",
         "hassil",

@@ -6,12 +6,13 @@ _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parents[1]
 
 
-def _room(name: str) -> Path:
-    packaged = _PACKAGE / f"_{name}"
-    return packaged if packaged.is_dir() else _CHECKOUT / name
+def _room(path: str) -> Path:
+    packaged = _PACKAGE / f"_{Path(path).name}"
+    return packaged if packaged.is_dir() else _CHECKOUT / path
 
 
 DEVICE = _room("device")
 NATIVE = _room("native")
 BOARDS = _room("boards")
+BASELINES = _room("tests/bench/baselines")
 STOCK_MODEL = DEVICE / "models" / "home.bitnet"

@@ -11,8 +11,8 @@ from bitnet_cli import modelfile
 from bitnet_cli.errors import BitnetError
 from bitnet_cli.grammar import Labels, labels_section, specials
 from bitnet_cli.modelfile import Config, Matrix, Prefix, Scale
+from bitnet_cli.random_model import random_model
 from bitnet_cli.tokenizer import tokenizer_section, train_tokenizer
-from random_model import random_model
 
 SMALL = Config(20, 24, 36, 2, 4, 2, 6)
 SHAPES = [

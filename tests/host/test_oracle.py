@@ -10,7 +10,7 @@ from bitnet_cli import modelfile, oracle
 from bitnet_cli.errors import BitnetError
 from bitnet_cli.modelfile import Config, Layer, Matrix, ModelFile, Scale
 from bitnet_cli.oracle import Bounds, Oracle, Scales
-from random_model import random_model
+from bitnet_cli.random_model import random_model
 from toy import model as toy_model
 from toy import template_beginning
 

@@ -10,7 +10,7 @@ import toy
 from bitnet_cli.modelfile import BINARY, TERNARY, Config
 from bitnet_cli.oracle import Oracle
 from bitnet_cli.paths import STOCK_MODEL
-from random_model import random_model
+from bitnet_cli.random_model import random_model
 from targets import TARGETS, Emulated, HostLibrary, Logits, target
 from unicorn import UcError
 
@@ -21,14 +21,14 @@ NO_DMA = 0xFFFFFFFF  # int −1
 EMPTY = -11  # BN_ERR_EMPTY
 
 # Sizes that divide nothing evenly, grouped and single kv heads, windows that wrap, matrices wider than the
-# tables that are built at once (32 groups), and each choice of activations, embedding and head.
+# tables that are built at once (52 groups), and each choice of activations, embedding and head.
 SHAPES = {
     "plain": (48, 24, 40, 2, 4, 4, 6, 16, 8, 8, 0),
     "grouped-heads": (40, 32, 48, 2, 8, 2, 4, 16, 8, 4, 0),
     "one-kv-head": (37, 25, 33, 1, 3, 1, 10, 5, 8, 8, 0),
     "wraps": (33, 16, 24, 3, 2, 1, 8, 4, 8, 8, 0),
     "window-1": (32, 16, 24, 2, 2, 2, 4, 1, 8, 4, 0),
-    "wide": (20, 170, 270, 1, 2, 1, 16, 8, 8, 8, 0),
+    "wide": (20, 170, 430, 1, 2, 1, 16, 8, 8, 8, 0),
     "activations-4": (48, 24, 40, 2, 4, 2, 6, 6, 4, 8, 0),
     "activations-2": (48, 24, 40, 2, 4, 2, 6, 6, 2, 4, 0),
     "binary-head": (45, 24, 40, 1, 4, 2, 6, 6, 8, 8, BINARY),

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 from bitnet_cli.modelfile import BINARY, TERNARY, Config, Prefix
-from random_model import random_model
+from bitnet_cli.random_model import random_model
 from targets import HostLibrary, Sanitized, TargetError, pack_run, target
 
 OK = 0

@@ -8,7 +8,7 @@ from bitnet_cli.build import module_path
 from bitnet_cli.modelfile import Config
 from bitnet_cli.oracle import Oracle
 from bitnet_cli.paths import DEVICE
-from random_model import random_model
+from bitnet_cli.random_model import random_model
 from targets import find_micropython
 
 VOCAB = 40

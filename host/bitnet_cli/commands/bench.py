@@ -2,13 +2,17 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
+from .. import extras
 from ..accuracy import measure
 from ..paths import STOCK_MODEL
 from ..phrases import read_phrases
 
-HELP = "measure a model: `bench accuracy` answers a phrase file on the simulated board"
+HELP = "measure: `bench accuracy` a model on a phrase file, `bench kernels` the cycles of the machine code"
+# Those of kernelbench.TARGETS, which needs packages that the other commands do without.
+TARGETS = ("cortex-m0plus", "cortex-m7", "rv32imc", "x86-64")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +28,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     accuracy.add_argument(
         "--errors", action="store_true", help="also print each phrase that was answered wrongly"
     )
-    accuracy.add_argument("--json", action="store_true", help="print the figures as JSON")
+    accuracy.set_defaults(measure=_accuracy)
+    kernels = kinds.add_parser(
+        "kernels", help="cycles and instructions of the shipped machine code, counted in emulators"
+    )
+    kernels.add_argument(
+        "--target", nargs="+", choices=TARGETS, default=list(TARGETS), help="processors (default: all)"
+    )
+    kernels.add_argument("--chart", type=Path, help="also draw the figures into an .svg or a .png")
+    kernels.set_defaults(measure=_kernels)
+    for kind in (accuracy, kernels):
+        kind.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
+    args.measure(args)
+
+
+def _accuracy(args: argparse.Namespace) -> None:
     result = measure(args.model, read_phrases(args.test))
     if args.json:
         print(json.dumps(result.as_dict()))
@@ -38,3 +56,15 @@ def run(args: argparse.Namespace) -> None:
             answered = f"{answer.intent} {answer.slots} {answer.confidence}‰"
             print(f"{phrase.text!r}: {answered}, not {phrase.intent} {phrase.slots}")
     print(result.as_text())
+
+
+def _kernels(args: argparse.Namespace) -> None:
+    extras.require("bench")
+    from .. import kernelbench, kernelreport
+
+    if args.chart:
+        kernelreport.check_chart_path(args.chart)
+    result = kernelbench.run(args.target, lambda line: print(line, file=sys.stderr))
+    print(json.dumps(result.as_dict(), indent=1) if args.json else kernelreport.as_text(result))
+    if args.chart:
+        kernelreport.draw(result, args.chart)

@@ -1,10 +1,11 @@
-"""Sound random models of any shape, for tests that need a model and not its answers."""
+"""Sound random models of any shape, for whoever needs a model and not its answers."""
 
 import math
 from typing import Any
 
 import numpy as np
-from bitnet_cli.modelfile import (
+
+from .modelfile import (
     BINARY,
     TIED,
     Config,

@@ -1,0 +1,108 @@
+"""The part of an RP2040 that a bench of weights in flash needs: XIP flash behind its cache, and DMA.
+
+Times are a model (RP2040 datasheet 2.5 and 2.6.3): a miss of the cache fetches a line of 8 bytes and costs 10
+cycles a byte, as measured on boards at 133 MHz; DMA past the cache runs at the same rate beside the
+processor. Memory that both use at once is not charged for.
+"""
+
+import unicorn
+
+from .emulator import CortexM0PlusCycles, Emulator, Measured, Processor, Program
+
+FLASH, _FLASH_UNCACHED, _FLASH_SIZE = 0x10000000, 0x13000000, 4 << 20
+_CACHE_LINE, _CACHE_WAYS, _CACHE_SETS = 8, 2, 1024
+_CYCLES_PER_FLASH_BYTE = 10
+
+_DMA, _DMA_SIZE = 0x50000000, 0x1000
+_READ_ADDRESS, _WRITE_ADDRESS, _COUNT, _CONTROL = 0, 4, 8, 12
+_BUSY = 1 << 24
+
+
+class XipCache:
+    """16 KB in two ways, the least recently used one replaced."""
+
+    def __init__(self) -> None:
+        self._sets: list[list[int]] = [[] for _ in range(_CACHE_SETS)]
+        self.missed_bytes = 0
+
+    def read(self, address: int) -> None:
+        """One access that does not cross a line."""
+        line = address // _CACHE_LINE
+        ways = self._sets[line % _CACHE_SETS]
+        if line in ways:
+            ways.remove(line)
+        else:
+            self.missed_bytes += _CACHE_LINE
+            del ways[: len(ways) + 1 - _CACHE_WAYS]
+        ways.append(line)
+
+
+class Rp2040(Emulator):
+    """A Cortex-M0+ with 4 MB of flash and DMA; measure() counts cycles, with those it waits for flash."""
+
+    def __init__(self, processor: Processor, program: Program) -> None:
+        super().__init__(processor, program, CortexM0PlusCycles())
+
+    def reset(self) -> None:
+        super().reset()
+        for base in (FLASH, _FLASH_UNCACHED):
+            self.uc.mem_map(base, _FLASH_SIZE, unicorn.UC_PROT_READ)
+        self.uc.mmio_map(_DMA, _DMA_SIZE, self._read_dma, None, self._write_dma, None)
+        self._next_flash = FLASH
+        self._cache = XipCache()
+        self._dma_registers: dict[int, int] = {}
+        self._is_timed = False
+        self._dma_done = 0
+        self.dma_bytes = 0
+
+    @property
+    def missed_bytes(self) -> int:
+        """What measured calls have fetched into the cache."""
+        return self._cache.missed_bytes
+
+    def flash(self, data: bytes) -> int:
+        """A copy in flash; returns its address."""
+        address = self._next_flash
+        for alias in (0, _FLASH_UNCACHED - FLASH):
+            self.uc.mem_write(address + alias, data)
+        self._next_flash += (len(data) + 15) & ~15
+        return address
+
+    def measure(self, name: str, *arguments: int) -> Measured:
+        self._is_timed, self._dma_done = True, 0
+        try:
+            return super().measure(name, *arguments)
+        finally:
+            self._is_timed = False
+
+    def _begin_measuring(self) -> list[int]:
+        end = FLASH + _FLASH_SIZE - 1
+        hook = self.uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._read_flash, None, FLASH, end)
+        return [*super()._begin_measuring(), hook]
+
+    def _read_flash(
+        self, _uc: unicorn.Uc, _kind: int, address: int, _size: int, _value: int, _data: object
+    ) -> None:
+        before = self._cache.missed_bytes
+        self._cache.read(address)
+        self.wait(_CYCLES_PER_FLASH_BYTE * (self._cache.missed_bytes - before))
+
+    def _read_dma(self, _uc: unicorn.Uc, offset: int, _size: int, _data: object) -> int:
+        value = self._dma_registers.get(offset, 0)
+        # Where nothing counts cycles, no time passes.
+        if offset % 64 == _CONTROL and self._is_timed and self.cost < self._dma_done:
+            value |= _BUSY
+        return value
+
+    def _write_dma(self, _uc: unicorn.Uc, offset: int, _size: int, value: int, _data: object) -> None:
+        self._dma_registers[offset] = value
+        if offset % 64 == _CONTROL:
+            self._copy(offset - _CONTROL)
+
+    def _copy(self, channel: int) -> None:
+        source, target, words = (
+            self._dma_registers[channel + register] for register in (_READ_ADDRESS, _WRITE_ADDRESS, _COUNT)
+        )
+        self.uc.mem_write(target, bytes(self.uc.mem_read(source, 4 * words)))
+        self.dma_bytes += 4 * words
+        self._dma_done = self.cost + _CYCLES_PER_FLASH_BYTE * 4 * words
