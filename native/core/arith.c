@@ -148,8 +148,9 @@ bn_scale_t bn_norm_quant(
     return scale;
 }
 
-// A shift to the left is multiplied in; post > 30 leaves nothing. Where `bound`, which no |acc| exceeds, has 15 bits
-// and the result has no fewer fraction bits than the scale, the shift to the left changes nothing and is left out.
+// A shift to the left is multiplied in; post > 30 leaves nothing. Where `bound`, which no |acc| exceeds, has
+// 15 bits and the result has no fewer fraction bits than the scale, the shift to the left changes nothing and
+// is left out.
 void bn_requant(int32_t *acc, uint32_t n, uint32_t bound, const bn_scale_t *scale, int fraction_bits) {
     int s = 0, post = -(scale->e + fraction_bits);
     if (bound >> 15 != 0 || post < 0) {

@@ -211,7 +211,8 @@ static int check_weights(const uint8_t *model, const bn_config_t *config, const 
     if (config->head_type == BN_TIED) {
         sound = sound && is_scale(model + w->head);
     } else {
-        sound = sound && is_matrix(model + w->head, config->head_type, config->vocab_size, config->hidden_size);
+        sound =
+            sound && is_matrix(model + w->head, config->head_type, config->vocab_size, config->hidden_size);
     }
     for (uint32_t i = 0; i < config->num_layers; i++) {
         sound = sound && is_layer(model + w->layers + i * w->layer_size, config, w);

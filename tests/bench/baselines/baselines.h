@@ -1,5 +1,6 @@
-// What our kernels are measured against: the same product done the way other libraries do, in our own code, with our
-// compiler and flags. No straw men: each is as fast as the original in the same cycle model, or faster.
+// What our kernels are measured against: the same product done the way other libraries do, in our own code,
+// with our compiler and flags. No straw men: each is as fast as the original in the same cycle model, or
+// faster.
 #ifndef BASELINES_H
 #define BASELINES_H
 
@@ -7,7 +8,8 @@
 
 enum { RUNQ_GROUP = 64, UNPACK_WEIGHTS = 16 };
 
-// out[rows] = int8 of (bias + weights · input) times multiplier·2^(shift − 31), clamped; weights int8[rows][columns].
+// out[rows] = int8 of (bias + weights · input) times multiplier·2^(shift − 31), clamped; weights
+// int8[rows][columns].
 typedef struct {
     const int8_t *input, *weights;
     const int32_t *bias;
@@ -20,7 +22,8 @@ typedef struct {
 void int8_cmsis_style(const int8_product_t *p);
 
 // As llama2.c's runq.c does, but for its floats: groups of RUNQ_GROUP columns, each with a scale of its own.
-// out[rows] = Σ over groups of (Σ input·weight)·input_scale·weight_scale >> 15; columns is a multiple of RUNQ_GROUP.
+// out[rows] = Σ over groups of (Σ input·weight)·input_scale·weight_scale >> 15; columns is a multiple of
+// RUNQ_GROUP.
 typedef struct {
     const int8_t *input, *weights;
     const int16_t *input_scales, *weight_scales; // [columns / RUNQ_GROUP], [rows][columns / RUNQ_GROUP]
