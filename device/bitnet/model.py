@@ -10,6 +10,10 @@ import micropython
 from micropython import const
 
 try:
+    import rp2
+except ImportError:
+    rp2 = None  # type: ignore[assignment]
+try:
     import _bitnet
 except ImportError:
     _bitnet = None  # type: ignore[assignment]
@@ -17,15 +21,19 @@ except ImportError:
 _HEADER = "<4sHHIIHHHBBBBHBBBBIIII"  # native/SPEC.md 1.1
 _HEADER_SIZE = const(64)
 _MODEL_FOLDERS = ("/rom", "/models", "/")
+# Where the weights of the layers are read from: bn_placement_t.
+_PLACEMENTS = ("in_place", "copied", "streamed")
+_STREAMED = const(2)
+_NO_DMA = const(-1)
 
 
 class ModelError(Exception):
     pass
 
 
-def load(path: str | None = None) -> "Model":
+def load(path: str | None = None, window: int = 0, placement: str = "in_place") -> "Model":
     """The model in this file; without a path the first .bitnet file of /rom, /models and /."""
-    return Model(path or _find())
+    return Model(path or _find(), window, placement)
 
 
 def _find() -> str:
@@ -43,17 +51,28 @@ def _find() -> str:
 class Model:
     """A checked model and its KV cache. window: positions of cache, 0 for as many as the model was made for.
 
+    placement: where the weights are read from when tokens run. "in_place": where the file lies. "copied":
+    from RAM. "streamed": from RAM for one layer, which fills up from flash while the layer before is
+    computed, on an RP2040 by DMA.
+
     Raises ModelError if the file cannot be used here, with the reason.
     """
 
-    def __init__(self, path: str, window: int = 0) -> None:
+    def __init__(self, path: str, window: int = 0, placement: str = "in_place") -> None:
         if _bitnet is None:
             raise ModelError("no native module _bitnet for this board on sys.path")
+        if placement not in _PLACEMENTS:
+            raise ModelError(f"placement {placement}: it is one of " + ", ".join(_PLACEMENTS))
         self.path = path
+        self._dma = None
         self._file, self.data = _open(path)
+        where = _PLACEMENTS.index(placement)
         try:
-            self._state = bytearray(_bitnet.state_size(self.data, window))
-            _bitnet.init(self.data, self._state, window)
+            self._state = bytearray(_bitnet.state_size(self.data, window, where))
+            if where == _STREAMED:
+                self._dma = _claim_dma()
+            channel = self._dma.channel if self._dma else _NO_DMA
+            _bitnet.init(self.data, self._state, window, where, channel)
         except ValueError as error:
             self.close()
             raise ModelError(path + ": " + str(error)) from None
@@ -126,6 +145,17 @@ class Model:
         """Give up the memory; the model cannot be used afterwards."""
         self.data = self._state = bytearray()
         self._file.close()
+        if self._dma is not None:
+            self._dma.close()
+            self._dma = None
+
+
+def _claim_dma():
+    """A DMA channel of an RP2040; None on other chips or if all are taken: the processor then copies."""
+    try:
+        return rp2.DMA() if rp2 else None
+    except OSError:
+        return None
 
 
 def _open(path: str) -> tuple:
