@@ -6,8 +6,9 @@ figures are counts from emulators: they repeat exactly, and none comes from sili
 
 import struct
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -52,6 +53,8 @@ class Result:
     count: int
     flash_bytes: int = 0
     """Read from flash while it ran."""
+    functions: dict[str, int] = field(default_factory=dict)
+    """Of a whole token: `count` by function, the largest first."""
 
 
 @dataclass(frozen=True)
@@ -273,12 +276,11 @@ class Bench:
         config = _config(shape, _TYPES[weights])
         model, layer_weights = random_model(config, 1), count_layer_weights(config)
         suffix = "" if weights == "binary" else f"_{weights}"
-        session = _Session(self._machine, model)
-        feed, choice = session.token()
-        yield self._result(f"token_{shape}{suffix}", feed + choice, layer_weights, None)
-        yield self._result(f"choice_{shape}{suffix}", choice, layer_weights, None)
-        session = _Session(self._machine, model)
-        yield self._result(f"prefill2_{shape}{suffix}", session.pair(), 2 * layer_weights, None, "mac")
+        feed, choice = _Session(self._machine, model).token()
+        yield self._token(f"token_{shape}{suffix}", feed, choice, layer_weights)
+        yield self._result(f"choice_{shape}{suffix}", choice.cost, layer_weights, None)
+        pair = _Session(self._machine, model).pair()
+        yield self._result(f"prefill2_{shape}{suffix}", pair.cost, 2 * layer_weights, None, "mac")
         if self._target == "cortex-m0plus":
             for name, placement in (("flash", _IN_PLACE), ("streamed", _STREAMED)):
                 rp2040 = Rp2040(PROCESSORS[self._target], self._program)
@@ -286,9 +288,13 @@ class Bench:
                 read = rp2040.missed_bytes + rp2040.dma_bytes
                 feed, choice = session.token()
                 read = rp2040.missed_bytes + rp2040.dma_bytes - read
-                kernel = f"token_{shape}{suffix}_{name}"
-                result = self._result(kernel, feed + choice, layer_weights, None)
-                yield Result(**{**asdict(result), "flash_bytes": read})
+                result = self._token(f"token_{shape}{suffix}_{name}", feed, choice, layer_weights)
+                yield replace(result, flash_bytes=read)
+
+    def _token(self, kernel: str, feed: Measured, choice: Measured, layer_weights: int) -> Result:
+        functions = Counter(feed.by_function) + Counter(choice.by_function)
+        result = self._result(kernel, feed.cost + choice.cost, layer_weights, None)
+        return replace(result, functions=dict(functions.most_common()))
 
 
 def _config(shape: str, weight_type: int) -> Config:
@@ -337,26 +343,26 @@ class _Session:
         if self._machine.call(name, *arguments) < 0:
             raise BitnetError(f"{name} failed in the emulator")
 
-    def token(self) -> tuple[int, int]:
-        """Costs of a token and of choosing the best of the whole vocabulary after it."""
+    def token(self) -> tuple[Measured, Measured]:
+        """A token, and choosing the best of the whole vocabulary after it."""
         feed = self._feed(1)
         allowed = self._machine.allocate(b"\xff" * (_VOCABULARY // 8))
         out = self._machine.allocate(bytes(8))
-        choice = self._machine.measure("bn_top_k", self._state, self._at, allowed, 1, out, out + 4).cost
+        choice = self._machine.measure("bn_top_k", self._state, self._at, allowed, 1, out, out + 4)
         best = self._oracle.top_k(b"\xff" * (_VOCABULARY // 8), 1)
         _check(
             "bn_top_k", struct.unpack("<H2xH", self._machine.read(out, 6)), (best.ids[0], best.permille[0])
         )
         return feed, choice
 
-    def pair(self) -> int:
-        """Cost of two tokens that are fed together."""
+    def pair(self) -> Measured:
+        """Two tokens that are fed together."""
         return self._feed(2)
 
-    def _feed(self, count: int) -> int:
+    def _feed(self, count: int) -> Measured:
         ids = self._ids[_POSITION : _POSITION + count]
         address = self._machine.allocate(ids.tobytes())
-        cost = self._machine.measure("bn_feed", self._state, self._at, address, count).cost
+        measured = self._machine.measure("bn_feed", self._state, self._at, address, count)
         self._oracle.feed(ids.tolist())
         logits = self._machine.allocate(bytes(4 * _VOCABULARY))
         self._succeed("bn_logits", self._state, self._at, logits)
@@ -365,7 +371,7 @@ class _Session:
             np.frombuffer(self._machine.read(logits, 4 * _VOCABULARY), "<i4"),
             self._oracle.logits(),
         )
-        return cost
+        return measured
 
 
 def _check(name: str, got: npt.ArrayLike, expected: npt.ArrayLike) -> None:
