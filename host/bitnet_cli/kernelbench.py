@@ -209,7 +209,8 @@ class Bench:
         bound = 127 * columns
         cost = self._machine.measure("bn_requant", out, len(sums), bound, scale, _FRACTION_BITS).cost
         scales = Scales(np.array(_SCALE.m), np.array(_SCALE.e))
-        _check("bn_requant", self._ints(out, len(sums)), requant(sums, scales, _FRACTION_BITS, Bounds(True)))
+        wanted = requant(sums, scales, _FRACTION_BITS, columns, Bounds(True))
+        _check("bn_requant", self._ints(out, len(sums)), wanted)
         return cost
 
     # --- what others do ---

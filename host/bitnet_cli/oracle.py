@@ -23,6 +23,7 @@ Float32 = npt.NDArray[np.float32]
 _INT32 = (1 << 31) - 1
 _KEY_LIMIT = 7  # L of the cached keys and values: int4
 _QUERY_LIMIT = 127
+_LARGEST_CODE = 127
 _LOG2_E = (23637, -14)
 _POSITIONS_AT_ONCE = 128  # longer inputs are fed in pieces, to bound the memory of the attention
 _TOKENS_AT_ONCE = 512  # of a batch; more would not stay in the processor's cache
@@ -96,6 +97,15 @@ def recip(u: Int64) -> Int64:
     return np.minimum((1 << 30) // u, (1 << 15) - 1)
 
 
+def rsqrt(v: Int64) -> Int64:
+    """RSQRT(v)."""
+    a = v >> 16
+    r: Int64 = 43300 - ((a * (51900 - ((25200 * a) >> 16))) >> 16)
+    for _ in range(2):
+        r = r + ((r * (((1 << 30) - a * ((r * r) >> 14)) >> 15)) >> 16)
+    return np.maximum(r, 1 << 14)
+
+
 def mul(a: Scales, b: Scales) -> Scales:
     """MUL(a, b)."""
     p = a.m * b.m
@@ -125,9 +135,15 @@ def cos(phi: Int64) -> Int64:
     return sin((phi + (1 << 30)) & 0xFFFFFFFF)
 
 
+def mag(x: Int64) -> Int64:
+    """MAG(x), one per row; keeps the axis."""
+    m: Int64 = (x ^ (x >> 63)).max(axis=-1, keepdims=True)
+    return m
+
+
 def normalize(x: Int64, b: int, bounds: Bounds) -> tuple[Int64, Int64]:
     """NORMALIZE(x, b) → x, s; s has one entry per row and keeps the axis."""
-    a = np.abs(bounds(x, _INT32)).max(axis=-1, keepdims=True)
+    a = mag(bounds(x, _INT32))
     s = np.where(a == 0, 0, bitlen(a) - b)
     return bounds((x << np.maximum(-s, 0)) >> np.maximum(s, 0), 1 << b), s
 
@@ -135,9 +151,9 @@ def normalize(x: Int64, b: int, bounds: Bounds) -> tuple[Int64, Int64]:
 def norm_quant(x: Int64, gamma: Int64, bits: int, bounds: Bounds) -> tuple[Int64, Scales]:
     """NORM_QUANT(x, γ, bits) → q, R."""
     limit = (1 << (bits - 1)) - 1
-    y, _ = normalize(x, 15, bounds)
     t = modelfile.ceil_log2(x.shape[-1])
-    s = bounds((y * y >> t).sum(axis=-1), _INT32)
+    y, _ = normalize(x, (31 - t) // 2, bounds)
+    s = bounds((y * y).sum(axis=-1), 1 << 31) >> (t & 1)
     zero = s == 0
     s = np.where(zero, 1, s)
     y = bounds(y * gamma, 1 << 30)
@@ -145,9 +161,8 @@ def norm_quant(x: Int64, gamma: Int64, bits: int, bounds: Bounds) -> tuple[Int64
     e = np.maximum(0, bitlen(m) - (bits - 1))
     q = clamp(rshr(y, e[..., None]), limit)
     k = (32 - bitlen(s)) // 2
-    u = np.sqrt(bounds(s << 2 * k, (1 << 32) - 1, low=1 << 30)).astype(np.int64)
-    r = recip(bounds(u, (1 << 16) - 1, low=1 << 15))
-    return q, Scales(np.where(zero, 0, r), np.where(zero, 0, k - 30 + e))
+    r = bounds(rsqrt(bounds(s << 2 * k, (1 << 32) - 1, low=1 << 30)), (1 << 15) - 1, low=1 << 14)
+    return q, Scales(np.where(zero, 0, r), np.where(zero, 0, k - 30 + e + t // 2))
 
 
 def bitlinear(q: Int64, weights: Float32, bounds: Bounds) -> Int64:
@@ -155,17 +170,18 @@ def bitlinear(q: Int64, weights: Float32, bounds: Bounds) -> Int64:
     return bounds((q.astype(np.float32) @ weights).astype(np.int64), (1 << 19) - 1)
 
 
-def requant(acc: Int64, c: Scales, fraction_bits: int, bounds: Bounds) -> Int64:
-    """REQUANT(acc, C, f)."""
+def requant(acc: Int64, c: Scales, fraction_bits: int, columns: int, bounds: Bounds) -> Int64:
+    """REQUANT(acc, C, f) of the products of a matrix with so many columns."""
     c = c.column()
-    acc, s = normalize(acc, 15, bounds)
-    out = shift(bounds(acc * c.m, 1 << 30), -(c.e + s + fraction_bits))
-    return bounds(np.where(c.m == 0, 0, out), 1 << 30)
+    s = max(0, (_LARGEST_CODE * columns).bit_length() - 15)
+    products = bounds(acc * (c.m >> s), (1 << 30) - 1)
+    return shift(products, -(c.e + s + fraction_bits))
 
 
 def add(x: Int64, out: Int64) -> Int64:
     """ADD to the residual stream."""
-    return clamp(x + out, 1 << 29)
+    total: Int64 = np.minimum(np.maximum(x + out, -1 << 29), (1 << 29) - 1)
+    return total
 
 
 def rope(x: Int64, cosine: Int64, sine: Int64, bounds: Bounds) -> tuple[Int64, Int64]:
@@ -178,8 +194,7 @@ def rope(x: Int64, cosine: Int64, sine: Int64, bounds: Bounds) -> tuple[Int64, I
 
 def head_quant(x: Int64, limit: int) -> tuple[Int64, Int64]:
     """HEAD_QUANT(x, L) → codes, e; e has one entry per head."""
-    m = np.abs(x).max(axis=-1)
-    e = np.maximum(0, bitlen(m) - limit.bit_length())
+    e = np.maximum(0, bitlen(mag(x)[..., 0]) - limit.bit_length())
     return clamp(rshr(x, e[..., None]), limit), e
 
 
@@ -196,6 +211,12 @@ class _Linear:
     @classmethod
     def of(cls, matrix: Matrix) -> "_Linear":
         return cls(np.ascontiguousarray(matrix.values.T, np.float32), _scales(matrix.scale))
+
+
+def product(q: Int64, r: Scales, matrix: _Linear, fraction_bits: int, bounds: Bounds) -> Int64:
+    """REQUANT(BITLINEAR(q, W), MUL(R, W.scale), f)."""
+    acc = bitlinear(q, matrix.weights, bounds)
+    return requant(acc, mul(r, matrix.scale), fraction_bits, q.shape[-1], bounds)
 
 
 class _Layer:
@@ -368,9 +389,7 @@ class Oracle:
         config, bounds = self.config, self.bounds
         q8, r = norm_quant(x, layer.attn_norm, config.activation_bits, bounds)
         q, k, v = (
-            requant(bitlinear(q8, w.weights, bounds), mul(r, w.scale), 12, bounds).reshape(
-                *x.shape[:-1], -1, config.head_dim
-            )
+            product(q8, r, w, 12, bounds).reshape(*x.shape[:-1], -1, config.head_dim)
             for w in (layer.q, layer.k, layer.v)
         )
         q, s_q = rope(q, *angles, bounds)
@@ -381,7 +400,7 @@ class Oracle:
         cache.enter((k_codes, e_k + s_k), (v_codes, e_v))
         o = self._attend(q_codes, e_q + s_q, cache)
         q8, r = norm_quant(o, layer.attn_sub_norm, config.activation_bits, bounds)
-        return add(x, requant(bitlinear(q8, layer.o.weights, bounds), mul(r, layer.o.scale), 16, bounds))
+        return add(x, product(q8, r, layer.o, 16, bounds))
 
     def _attend(self, q_codes: Int64, e_q: Int64, cache: _Cache) -> Int64:
         """Steps 2.5 and 2.6 up to its norm: codes [B, T, H, d] and exponents [B, T, H] → o [B, T, Q].
@@ -428,12 +447,12 @@ class Oracle:
         q8, _ = norm_quant(x, layer.ffn_norm, bits, bounds)
         g = np.maximum(0, bitlinear(q8, layer.gate.weights, bounds))
         u = bitlinear(q8, layer.up.weights, bounds)
-        g, _ = normalize(g, 10, bounds)
-        u, _ = normalize(u, 11, bounds)
-        h = bounds(g * g * u, _INT32)
+        b = bitlen(g.max(axis=-1, keepdims=True))
+        g, b = g >> np.maximum(0, b - 16), np.minimum(b, 16)
+        down = np.maximum(0, 2 * b + (_LARGEST_CODE * x.shape[-1]).bit_length() - 31)
+        h = bounds((g * g >> down) * u, _INT32)
         q8, r = norm_quant(h, layer.ffn_sub_norm, bits, bounds)
-        out = requant(bitlinear(q8, layer.down.weights, bounds), mul(r, layer.down.scale), 16, bounds)
-        return add(x, out)
+        return add(x, product(q8, r, layer.down, 16, bounds))
 
     def _logits_of(self, x: Int64) -> Logits:
         """Step 3 for the rows of x [rows, D]."""

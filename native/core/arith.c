@@ -5,13 +5,23 @@
 // By halves, because a Cortex-M0+ has no instruction for it and libgcc's helper is a call away.
 int bn_bitlen(uint32_t a) {
     int n = 0;
-    for (int half = 16; half > 0; half >>= 1) {
-        if (a >> half) {
-            a >>= half;
-            n += half;
-        }
+    if (a >> 16) {
+        n = 16;
+        a >>= 16;
     }
-    return n + (int)a;
+    if (a >> 8) {
+        n += 8;
+        a >>= 8;
+    }
+    if (a >> 4) {
+        n += 4;
+        a >>= 4;
+    }
+    if (a >> 2) {
+        n += 2;
+        a >>= 2;
+    }
+    return n + (int)(a - (a & a >> 1)); // of 0 to 3
 }
 
 int32_t bn_rshr(int32_t x, int s) {
@@ -37,23 +47,24 @@ uint32_t bn_divide(uint32_t n, uint32_t d) {
     return quotient;
 }
 
+// Newton's iteration r += r·(1 − u·r) from a straight line on; it comes from below, and is 1 short at most.
 int32_t bn_recip(uint32_t u) {
-    uint32_t r = bn_divide((uint32_t)1 << 30, u);
-    return r > 32767 ? 32767 : (int32_t)r;
+    const int32_t one = (int32_t)1 << 30;
+    int32_t d = (int32_t)u, r = 46250 - ((d * 15420) >> 15);
+    r += (r * ((one - d * r) >> 15)) >> 15;
+    r += (r * ((one - d * r) >> 12)) >> 18;
+    r += one - d * r >= d;
+    return r > 32767 ? 32767 : r;
 }
 
-// ⌊√a⌋, one bit of the root at a time.
-static uint32_t isqrt(uint32_t a) {
-    uint32_t root = 0;
-    for (uint32_t bit = (uint32_t)1 << 30; bit > 0; bit >>= 2) {
-        if (a >= root + bit) {
-            a -= root + bit;
-            root = (root >> 1) + bit;
-        } else {
-            root >>= 1;
-        }
+// The same for r += r·(1 − v·r²) / 2, from a parabola on.
+static int32_t rsqrt(uint32_t v) {
+    int32_t a = (int32_t)(v >> 16), r = 43300 - ((a * (51900 - ((25200 * a) >> 16))) >> 16);
+    for (int i = 0; i < 2; i++) {
+        int32_t rest = ((int32_t)1 << 30) - a * ((r * r) >> 14);
+        r += (r * (rest >> 15)) >> 16;
     }
-    return root;
+    return BN_MAX(r, 1 << 14);
 }
 
 int32_t bn_exp2(int32_t d) {
@@ -123,47 +134,71 @@ int bn_quantize(const int32_t *x, uint32_t n, int bits, int8_t *codes) {
     return e;
 }
 
-// `work` may be x.
+// `magnitudes`: bn_magnitudes(x). `work`, as large as x, may be x.
 bn_scale_t bn_norm_quant(
-    const int32_t *x, int32_t *work, const int16_t *gamma, uint32_t n, int bits, int8_t *codes) {
+    const bn_norm_t *norm, const int32_t *x, uint32_t magnitudes, int32_t *work, int8_t *codes) {
+    uint32_t n = norm->size;
     bn_scale_t scale = {0, 0};
-    int down = bn_bitlen(bn_magnitudes(x, n)) - 15;
-    if (down < 0) {
+    int t = bn_bitlen(n - 1), wanted = (31 - t) >> 1, length = bn_bitlen(magnitudes);
+    if (length < wanted) {
         // Small vectors are rare, so they need not be fast.
         if (work != x) {
             bn_copy(work, x, 4 * n);
         }
-        bn_normalize(work, n, 15);
+        bn_scale_to(work, n, length, wanted);
         x = work;
-        down = 0;
+        length = wanted;
     }
-    uint32_t shifts[2] = {(uint32_t)down, (uint32_t)bn_bitlen(n - 1)}, sum;
-    int e = code_exponent(bn_bitlen(bn_weigh_by_gamma(x, work, gamma, n, shifts, &sum)), bits);
-    bn_round(work, codes, n, (uint32_t)e, (uint32_t)bits);
+    uint32_t sum, greatest = bn_weigh_by_gamma(x, work, norm->gamma, n, (uint32_t)(length - wanted), &sum);
+    int bits = norm->bits, e = code_exponent(bn_bitlen(greatest), bits);
+    if (bn_rshr((int32_t)greatest, e) >> (bits - 1)) {
+        bn_round(work, codes, n, (uint32_t)e, (uint32_t)bits);
+    } else {
+        bn_round_within(work, codes, n, (uint32_t)e);
+    }
+    sum >>= t & 1;
     if (sum != 0) {
         int k = (32 - bn_bitlen(sum)) >> 1;
-        scale.m = bn_recip(isqrt(sum << (2 * k)));
-        scale.e = k - 30 + e;
+        scale.m = rsqrt(sum << (2 * k));
+        scale.e = k - 30 + e + (t >> 1);
     }
     return scale;
 }
 
-// A shift to the left is multiplied in; post > 30 leaves nothing. Where `bound`, which no |acc| exceeds, has
-// 15 bits and the result has no fewer fraction bits than the scale, the shift to the left changes nothing and
-// is left out.
+// REQUANT(acc) = RSHR(acc·m, *post), 1 <= *post <= 31, where no |acc| exceeds `bound`; returns m. |acc·m| <
+// 2^30, or half of that if doubled already, so that a shift by 31 leaves nothing.
+static int32_t requant_factor(uint32_t bound, const bn_scale_t *scale, int fraction_bits, uint32_t *post) {
+    int s = bn_bitlen(bound) - 15;
+    s = s < 0 ? 0 : s;
+    int32_t m = scale->m >> s;
+    int right = -(scale->e + s + fraction_bits);
+    if (right < 1) {
+        m *= 2;
+        right = 1;
+    }
+    *post = right < 31 ? (uint32_t)right : 31;
+    return m;
+}
+
 void bn_requant(int32_t *acc, uint32_t n, uint32_t bound, const bn_scale_t *scale, int fraction_bits) {
-    int s = 0, post = -(scale->e + fraction_bits);
-    if (bound >> 15 != 0 || post < 0) {
-        int length = bn_bitlen(bn_magnitudes(acc, n));
-        s = length == 0 ? 0 : length - 15;
-        post -= s;
+    uint32_t post;
+    int32_t m = requant_factor(bound, scale, fraction_bits, &post);
+    bn_scale(acc, n, m, 0, post);
+}
+
+// Returns bn_magnitudes(x).
+uint32_t bn_add_requant(int32_t *x, const int32_t *acc, uint32_t n, uint32_t bound, const bn_scale_t *scale) {
+    const int32_t limit = (int32_t)1 << 29;
+    uint32_t post;
+    int32_t m = requant_factor(bound, scale, 16, &post);
+    uint32_t magnitudes = bn_add_scaled(x, acc, n, m, post);
+    if (magnitudes >> 29) {
+        for (uint32_t i = 0; i < n; i++) {
+            x[i] = x[i] < -limit ? -limit : BN_MIN(x[i], limit - 1);
+        }
+        magnitudes = (uint32_t)limit - 1;
     }
-    if (post > 30) {
-        bn_clear(acc, n);
-        return;
-    }
-    int32_t m = s < 0 ? scale->m << -s : scale->m;
-    bn_scale(acc, n, m, s < 0 ? 0 : (uint32_t)s, post < 0 ? 0 : (uint32_t)post);
+    return magnitudes;
 }
 
 void bn_copy(void *to, const void *from, uint32_t n) {

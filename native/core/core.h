@@ -29,6 +29,13 @@ typedef struct {
     int32_t m, e;
 } bn_scale_t;
 
+// A norm, and the bits of the codes that follow it.
+typedef struct {
+    const int16_t *gamma;
+    uint32_t size;
+    int bits;
+} bn_norm_t;
+
 // The header's shape fields, in the file's order.
 typedef struct {
     uint16_t vocab_size, hidden_size, intermediate_size;
@@ -75,6 +82,7 @@ typedef struct {
 } bn_source_t;
 
 #define BN_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define BN_MIN(a, b) ((a) < (b) ? (a) : (b))
 
 // n rounded up to a multiple of `to`, a power of two.
 static inline uint32_t bn_align(uint32_t n, uint32_t to) {
@@ -139,8 +147,9 @@ int bn_scale_to(int32_t *x, uint32_t n, int length, int bits);
 int bn_normalize(int32_t *x, uint32_t n, int bits);
 int bn_quantize(const int32_t *x, uint32_t n, int bits, int8_t *codes);
 bn_scale_t bn_norm_quant(
-    const int32_t *x, int32_t *work, const int16_t *gamma, uint32_t n, int bits, int8_t *codes);
+    const bn_norm_t *norm, const int32_t *x, uint32_t magnitudes, int32_t *work, int8_t *codes);
 void bn_requant(int32_t *acc, uint32_t n, uint32_t bound, const bn_scale_t *scale, int fraction_bits);
+uint32_t bn_add_requant(int32_t *x, const int32_t *acc, uint32_t n, uint32_t bound, const bn_scale_t *scale);
 void bn_copy(void *to, const void *from, uint32_t n);
 void bn_clear(int32_t *x, uint32_t n);
 

@@ -10,8 +10,9 @@ typedef struct {
     int32_t
         *work;    // [widest] what is about to be normed: a copy of x, the attention's output, the gated units
     int32_t *out; // [widest] results of matrices
-    int8_t *codes;         // [widest] quantized input of matrices, or the query heads
-    int16_t *rope;         // [head_dim] cosine and sine of each pair
+    uint32_t x_magnitudes, work_magnitudes; // bn_magnitudes of them
+    int8_t *codes;                          // [widest] quantized input of matrices, or the query heads
+    int16_t *rope;                          // [head_dim] cosine and sine of each pair
     uint32_t slot, filled; // the row its keys and values go to, and the rows of the cache that it sees
     bn_scale_t scale;      // of codes
 } token_t;
@@ -67,20 +68,23 @@ static int32_t embedding_code(const uint8_t *row, uint32_t i, int bits) {
     return i & 1 ? bn_high_nibble(row[i >> 1]) : bn_low_nibble(row[i >> 1]);
 }
 
-static void embed(const decoder_t *d, const token_t *token, uint32_t id) {
+static void embed(const decoder_t *d, token_t *token, uint32_t id) {
     const bn_config_t *config = d->config;
+    uint32_t n = config->hidden_size;
     const uint8_t *embedding = d->model + d->weights->embedding;
     const uint8_t *row = embedding + 4 + id * bn_embedding_row_size(config);
     bn_scale_t scale = bn_read_scale(embedding);
-    for (uint32_t i = 0; i < config->hidden_size; i++) {
-        token->x[i] = bn_shift(embedding_code(row, i, config->embedding_bits) * scale.m, -(scale.e + 16));
+    for (uint32_t i = 0; i < n; i++) {
+        token->out[i] = embedding_code(row, i, config->embedding_bits);
     }
+    bn_clear(token->x, n);
+    token->x_magnitudes = bn_add_requant(token->x, token->out, n, LARGEST_CODE, &scale);
 }
 
 // codes = the norm of x, quantized
 static void norm_x(const decoder_t *d, token_t *token, const uint8_t *gamma, int bits) {
-    uint32_t n = d->config->hidden_size;
-    token->scale = bn_norm_quant(token->x, token->work, (const int16_t *)gamma, n, bits, token->codes);
+    bn_norm_t norm = {(const int16_t *)gamma, d->config->hidden_size, bits};
+    token->scale = bn_norm_quant(&norm, token->x, token->x_magnitudes, token->work, token->codes);
 }
 
 // Each token's out = matrix · codes, not yet in any unit.
@@ -105,28 +109,33 @@ static void set_product(
     product->wanted = NULL;
 }
 
+// What a product of the token's codes is to be scaled by.
+static bn_scale_t scale_of(const bn_product_t *product, const token_t *token) {
+    bn_scale_t matrix_scale = bn_read_scale(product->matrix);
+    return bn_mul(&token->scale, &matrix_scale);
+}
+
 static void requant(
     const bn_product_t *product, int i, const token_t *token, uint32_t columns, int fraction_bits) {
-    bn_scale_t matrix_scale = bn_read_scale(product->matrix);
-    bn_scale_t scale = bn_mul(&token->scale, &matrix_scale);
+    bn_scale_t scale = scale_of(product, token);
     bn_requant(product->out[i], product->rows, LARGEST_CODE * columns, &scale, fraction_bits);
 }
 
 // x += matrix · norm(work), clamped
 static void add_to_residual(decoder_t *d, const uint8_t *gamma, uint32_t columns, const uint8_t *matrix) {
     uint32_t n = d->config->hidden_size;
+    bn_norm_t norm = {(const int16_t *)gamma, columns, d->config->activation_bits};
     for (int i = 0; i < d->count; i++) {
         token_t *token = &d->token[i];
-        token->scale = bn_norm_quant(token->work, token->work, (const int16_t *)gamma, columns,
-            d->config->activation_bits, token->codes);
+        token->scale = bn_norm_quant(&norm, token->work, token->work_magnitudes, token->work, token->codes);
     }
     bn_product_t down;
     set_product(&down, matrix, d->token[0].out, d->token[1].out, n);
     multiply(d, columns, &down, 1);
     for (int i = 0; i < d->count; i++) {
-        const token_t *token = &d->token[i];
-        requant(&down, i, token, columns, 16);
-        bn_add_clamped(token->x, token->out, n);
+        token_t *token = &d->token[i];
+        bn_scale_t scale = scale_of(&down, token);
+        token->x_magnitudes = bn_add_requant(token->x, token->out, n, LARGEST_CODE * columns, &scale);
     }
 }
 
@@ -188,21 +197,27 @@ static void attention(decoder_t *d, const uint8_t *layer) {
     project_qkv(d, layer);
     // One after the other: the second token sees the first, and may take the place of the oldest.
     for (int i = 0; i < d->count; i++) {
-        const token_t *token = &d->token[i];
+        token_t *token = &d->token[i];
         int q_exponent = bn_rope(token->work, config->num_heads, config->head_dim, token->rope);
         int k_exponent = bn_rope(keys(token), config->num_kv_heads, config->head_dim, token->rope);
         bn_cache_store(&d->cache, token->slot, keys(token), values(d, token), k_exponent);
         d->cache.filled = token->filled;
         attend_heads(d, token, q_exponent);
+        token->work_magnitudes = bn_magnitudes(token->work, d->query_size);
     }
     add_to_residual(d, layer + d->weights->attn_sub_norm, d->query_size, layer + d->weights->o);
 }
 
-// gate = ReLU²(gate) · up; only the ratios matter, because the norm that follows divides by the size.
-static void gate_units(int32_t *gate, int32_t *up, uint32_t n) {
-    bn_scale_to(gate, n, bn_bitlen(bn_relu(gate, n)), 10);
-    bn_normalize(up, n, 11);
-    bn_gate(gate, up, n);
+// gate = ReLU²(gate) · up; only the ratios matter, because the norm that follows divides by the size. No |up|
+// exceeds `bound`. Returns the magnitudes.
+static uint32_t gate_units(int32_t *gate, const int32_t *up, uint32_t n, uint32_t bound) {
+    int length = bn_bitlen(bn_greatest(gate, n));
+    if (length > 16) {
+        bn_scale_down(gate, n, length - 16);
+        length = 16;
+    }
+    int down = 2 * length + bn_bitlen(bound) - 31;
+    return bn_gate(gate, up, n, down < 0 ? 0 : (uint32_t)down);
 }
 
 static void feed_forward_up(decoder_t *d, const uint8_t *layer) {
@@ -217,7 +232,9 @@ static void feed_forward_up(decoder_t *d, const uint8_t *layer) {
     set_product(&gate_up[1], layer + w->up, first->out, second->out, n);
     multiply(d, d->config->hidden_size, gate_up, 2);
     for (int i = 0; i < d->count; i++) {
-        gate_units(d->token[i].work, d->token[i].out, n);
+        token_t *token = &d->token[i];
+        token->work_magnitudes =
+            gate_units(token->work, token->out, n, LARGEST_CODE * d->config->hidden_size);
     }
 }
 
@@ -284,6 +301,7 @@ int bn_feed(void *memory, const void *model, const uint16_t *tokens, size_t coun
 bn_scale_t bn_final_norm(bn_state_t *state, const uint8_t *model) {
     decoder_t d;
     open_decoder(&d, state, model, 1);
+    d.token[0].x_magnitudes = bn_magnitudes(d.token[0].x, d.config->hidden_size);
     norm_x(&d, &d.token[0], model + d.weights->final_norm, FINAL_BITS);
     return d.token[0].scale;
 }

@@ -1,9 +1,17 @@
-// vector.h for every processor.
+// vector.h for every processor. Noise in place of a model may overflow what a model cannot, so that products
+// and sums of what comes from matrices are unsigned.
 #include "vector.h"
 
+static inline int32_t product(int32_t a, int32_t b) {
+    return (int32_t)((uint32_t)a * (uint32_t)b);
+}
+
+static inline int32_t sum(int32_t a, int32_t b) {
+    return (int32_t)((uint32_t)a + (uint32_t)b);
+}
+
 static inline uint32_t magnitude(int32_t x) {
-    uint32_t sign = (uint32_t)(x >> 31);
-    return ((uint32_t)x ^ sign) - sign;
+    return (uint32_t)(x ^ (x >> 31));
 }
 
 uint32_t bn_magnitudes(const int32_t *x, uint32_t n) {
@@ -14,6 +22,14 @@ uint32_t bn_magnitudes(const int32_t *x, uint32_t n) {
     return all;
 }
 
+uint32_t bn_greatest(const int32_t *x, uint32_t n) {
+    int32_t greatest = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        greatest = BN_MAX(greatest, x[i]);
+    }
+    return (uint32_t)greatest;
+}
+
 void bn_scale(int32_t *x, uint32_t n, int32_t m, uint32_t down, uint32_t post) {
     int32_t half = post == 0 ? 0 : (int32_t)1 << (post - 1);
     // Of two shifts by a variable in one loop, x86-64 would move both counts to and fro.
@@ -21,21 +37,33 @@ void bn_scale(int32_t *x, uint32_t n, int32_t m, uint32_t down, uint32_t post) {
         x[i] = x[i] >> down;
     }
     for (uint32_t i = 0; i < n; i++) {
-        x[i] = (x[i] * m + half) >> post;
+        x[i] = sum(product(x[i], m), half) >> post;
     }
 }
 
-uint32_t bn_weigh_by_gamma(const int32_t *x, int32_t *y, const int16_t *gamma, uint32_t n,
-    const uint32_t shifts[2], uint32_t *squares) {
-    uint32_t down = shifts[0], t = shifts[1], all = 0, sum = 0;
+uint32_t bn_add_scaled(int32_t *x, const int32_t *y, uint32_t n, int32_t m, uint32_t post) {
+    int32_t half = (int32_t)1 << (post - 1);
+    uint32_t all = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = sum(x[i], sum(product(y[i], m), half) >> post);
+        all |= magnitude(x[i]);
+    }
+    return all;
+}
+
+uint32_t bn_weigh_by_gamma(
+    const int32_t *x, int32_t *y, const int16_t *gamma, uint32_t n, uint32_t down, uint32_t *squares) {
+    uint32_t greatest = 0, all = 0;
     for (uint32_t i = 0; i < n; i++) {
         int32_t value = x[i] >> down;
-        sum += (uint32_t)(value * value) >> t;
-        y[i] = value * gamma[i];
-        all |= magnitude(y[i]);
+        all += (uint32_t)(value * value);
+        value *= gamma[i];
+        y[i] = value;
+        uint32_t size = (uint32_t)(value < 0 ? -value : value);
+        greatest = BN_MAX(greatest, size);
     }
-    *squares = sum;
-    return all;
+    *squares = all;
+    return greatest;
 }
 
 void bn_round(const int32_t *x, int8_t *codes, uint32_t n, uint32_t e, uint32_t bits) {
@@ -47,26 +75,19 @@ void bn_round(const int32_t *x, int8_t *codes, uint32_t n, uint32_t e, uint32_t 
     }
 }
 
-uint32_t bn_relu(int32_t *x, uint32_t n) {
+void bn_round_within(const int32_t *x, int8_t *codes, uint32_t n, uint32_t e) {
+    int32_t half = e == 0 ? 0 : (int32_t)1 << (e - 1);
+    for (uint32_t i = 0; i < n; i++) {
+        codes[i] = (int8_t)((x[i] + half) >> e);
+    }
+}
+
+uint32_t bn_gate(int32_t *gate, const int32_t *up, uint32_t n, uint32_t down) {
     uint32_t all = 0;
     for (uint32_t i = 0; i < n; i++) {
-        x[i] = x[i] > 0 ? x[i] : 0;
-        all |= (uint32_t)x[i];
+        uint32_t size = gate[i] > 0 ? (uint32_t)gate[i] : 0;
+        gate[i] = product((int32_t)((size * size) >> down), up[i]);
+        all |= magnitude(gate[i]);
     }
     return all;
-}
-
-void bn_gate(int32_t *gate, const int32_t *up, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        gate[i] = gate[i] * gate[i] * up[i];
-    }
-}
-
-void bn_add_clamped(int32_t *x, const int32_t *y, uint32_t n) {
-    const int32_t limit = (int32_t)1 << 29;
-    for (uint32_t i = 0; i < n; i++) {
-        int32_t sum = x[i] + y[i];
-        sum = sum > limit ? limit : sum;
-        x[i] = sum < -limit ? -limit : sum;
-    }
 }

@@ -6,27 +6,29 @@
 
 #include "core.h"
 
-// The or of all |x|, which has the bitlen of the greatest.
+// The or of all x, those below 0 as −x − 1: it has the bitlen of MAG(x).
 uint32_t bn_magnitudes(const int32_t *x, uint32_t n);
 
-// x = RSHR((x >> down)·m, post), 0 <= post <= 30
+// max(0, x[])
+uint32_t bn_greatest(const int32_t *x, uint32_t n);
+
+// x = RSHR((x >> down)·m, post), 0 <= post <= 31
 void bn_scale(int32_t *x, uint32_t n, int32_t m, uint32_t down, uint32_t post);
 
-// y = (x >> down)·gamma, which may lie where x does; returns magnitudes(y).
-// *squares = Σ (x >> down)² >> t
-uint32_t bn_weigh_by_gamma(const int32_t *x, int32_t *y, const int16_t *gamma, uint32_t n,
-    const uint32_t shifts[2], uint32_t *squares);
+// x = x + RSHR(y·m, post), 1 <= post <= 31; returns bn_magnitudes(x).
+uint32_t bn_add_scaled(int32_t *x, const int32_t *y, uint32_t n, int32_t m, uint32_t post);
+
+// y = (x >> down)·gamma, which may lie where x does; returns max|y|, at most 2^30. *squares = Σ (x >> down)²
+uint32_t bn_weigh_by_gamma(
+    const int32_t *x, int32_t *y, const int16_t *gamma, uint32_t n, uint32_t down, uint32_t *squares);
 
 // codes = clamp(RSHR(x, e), ±(2^(bits−1) − 1)) where |RSHR(x, e)| <= 2^(bits−1)
 void bn_round(const int32_t *x, int8_t *codes, uint32_t n, uint32_t e, uint32_t bits);
 
-// x = max(x, 0); returns magnitudes(x).
-uint32_t bn_relu(int32_t *x, uint32_t n);
+// The same where nothing has to be clamped.
+void bn_round_within(const int32_t *x, int8_t *codes, uint32_t n, uint32_t e);
 
-// gate = gate²·up
-void bn_gate(int32_t *gate, const int32_t *up, uint32_t n);
-
-// x = x + y, but within ±2^29; |x| <= 2^29, |y| <= 2^30
-void bn_add_clamped(int32_t *x, const int32_t *y, uint32_t n);
+// gate = (max(gate, 0)² >> down)·up; returns bn_magnitudes(gate).
+uint32_t bn_gate(int32_t *gate, const int32_t *up, uint32_t n, uint32_t down);
 
 #endif

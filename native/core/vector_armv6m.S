@@ -1,20 +1,15 @@
 // vector.h for Cortex-M0 and M0+, in Thumb-1: four elements at a time, then the rest one by one. Cycles for each
-// element of four: magnitudes 6, scale 7.3 (6 without a shift down), weigh_by_gamma 19, round 11, relu 7,
-// gate and add_clamped 10.
+// element of four: magnitudes 5, greatest 4, scale 7.3 (6 without a shift down), add_scaled 12, weigh_by_gamma 13,
+// round 11, round_within 6, gate 15, or 9 where it is closed.
 
 #include "thumb1.inc"
 
-    // \value = |value|; \sign: lost
-    .macro absolute value, sign
-    asrs \sign, \value, #31
-    adds \value, \value, \sign
-    eors \value, \sign
-    .endm
-
-    // all |= |value|
+    // all |= \value or, if it is negative, −value − 1; \sign: lost. What becomes of the value is kept in \sign if
+    // \value is to stay.
     .macro gather all, value, sign
-    absolute \value, \sign
-    orrs \all, \value
+    asrs \sign, \value, #31
+    eors \sign, \value
+    orrs \all, \sign
     .endm
 
     // r0: x, r1: n. Returns the or in r0.
@@ -41,6 +36,49 @@ magnitudes_one:
 magnitudes_done:
     movs r0, r3
     end bn_magnitudes, 0
+
+    // r3: the greatest so far
+    .macro compare value, name
+    cmp \value, r3
+    bgt \name\()_greater
+\name:
+    .endm
+
+    .macro greater value, name
+\name\()_greater:
+    movs r3, \value
+    b \name
+    .endm
+
+    // r0: x, r1: n
+    begin bn_greatest
+    movs r3, #0
+    subs r1, #4
+    blo greatest_rest
+greatest_four:
+    ldm r0!, {r4-r7}
+    compare r4, greatest_first
+    compare r5, greatest_second
+    compare r6, greatest_third
+    compare r7, greatest_fourth
+    subs r1, #4
+    bhs greatest_four
+greatest_rest:
+    adds r1, #4
+    beq greatest_done
+greatest_one:
+    ldm r0!, {r4}
+    compare r4, greatest_single
+    subs r1, #1
+    bne greatest_one
+greatest_done:
+    movs r0, r3
+    end bn_greatest, 0
+    greater r4, greatest_first
+    greater r5, greatest_second
+    greater r6, greatest_third
+    greater r7, greatest_fourth
+    greater r4, greatest_single
 
     .macro scale value
     asrs \value, \value, r3
@@ -107,67 +145,144 @@ scale_one:
 scale_done:
     end bn_scale, 0
 
-    // \value: x, then y; \gamma: lost
-    .macro weigh value, gamma
-    asrs \value, \value, r3
-    movs r7, \value
-    muls r7, r7
-    lsrs r7, r7, r4
-    add r8, r7
-    muls \value, \gamma
-    movs \gamma, \value
-    asrs r7, \gamma, #31
-    adds \gamma, \gamma, r7
-    eors \gamma, r7
-    mov r7, r9
-    orrs r7, \gamma
-    mov r9, r7
+    // \y = x + RSHR(y·m, post): the last bit that a shift takes away is the carry.
+    .macro add_product y, offset
+    muls \y, r3
+    ldr r6, [r0, #\offset]
+    asrs \y, \y, r2
+    adcs \y, r6
     .endm
 
-    // r0: x, r1: y, r2: gamma, r3: n, [sp]: shifts, squares. Two elements at a time: gamma comes in pairs.
+    // Two elements, 22 cycles
+    .macro add_products
+    ldm r1!, {r4, r5}
+    add_product r4, 0
+    add_product r5, 4
+    stm r0!, {r4, r5}
+    gather r7, r4, r6
+    gather r7, r5, r6
+    .endm
+
+    // r0: x, r1: y, r2: n, r3: m, [sp]: post. Returns the or in r0.
+    begin bn_add_scaled
+    mov r8, r2
+    movs r7, #0
+    lsrs r4, r2, #2
+    lsls r4, r4, #4
+    adds r4, r4, r0
+    mov r9, r4              // the end of the fours
+    ldr r2, [sp, #36]
+    b add_fours
+add_four:
+    add_products
+    add_products
+add_fours:
+    cmp r0, r9
+    bne add_four
+    mov r4, r8
+    lsls r4, r4, #30
+    lsrs r4, r4, #28
+    add r9, r4
+    b add_rest
+add_one:
+    ldm r1!, {r4}
+    add_product r4, 0
+    stm r0!, {r4}
+    gather r7, r4, r6
+add_rest:
+    cmp r0, r9
+    bne add_one
+    movs r0, r7
+    end bn_add_scaled, 0
+
+    // \x becomes x², \gamma the product. r8: the sum of squares
+    .macro weigh x, gamma
+    muls \gamma, \x
+    muls \x, \x
+    add r8, \x
+    .endm
+
+    // r9: the greatest |y| so far, r10: twice that. \y: lost
+    .macro compare_size y, name
+    add \y, r9
+    cmp \y, r10
+    bhi \name\()_greater
+\name:
+    .endm
+
+    .macro greater_size y, name
+\name\()_greater:
+    mov r4, r9
+    subs \y, \y, r4
+    asrs r4, \y, #31
+    adds \y, \y, r4
+    eors \y, r4
+    mov r9, \y
+    adds \y, \y, \y
+    mov r10, \y
+    b \name
+    .endm
+
+    // Two elements: gamma comes in pairs. 24 cycles
+    .macro weigh_pair first, second
+    ldm r0!, {r4, r5}
+    ldm r2!, {r7}
+    asrs r4, r4, r3
+    asrs r5, r5, r3
+    sxth r6, r7
+    asrs r7, r7, #16
+    weigh r4, r6
+    weigh r5, r7
+    stm r1!, {r6, r7}
+    compare_size r6, \first
+    compare_size r7, \second
+    .endm
+
+    // r0: x, r1: y, r2: gamma, r3: n, [sp]: down, squares
     begin bn_weigh_by_gamma
-    mov r10, r3
-    ldr r4, [sp, #36]
-    ldm r4, {r3, r4}        // down, t
     movs r5, #0
-    mov r8, r5              // squares
-    mov r9, r5              // magnitudes
-    mov r5, r10
-    lsrs r5, r5, #1
-    beq weigh_rest
-    lsls r5, r5, #3
+    mov r8, r5
+    mov r9, r5
+    mov r10, r5
+    lsls r4, r3, #30
+    lsrs r4, r4, #28
+    mov r12, r4             // bytes of the rest
+    lsrs r5, r3, #2
+    lsls r5, r5, #4
     adds r5, r5, r1
-    mov r11, r5             // the end of the pairs
-weigh_two:
-    ldr r5, [r0]
-    ldr r6, [r2]
-    sxth r6, r6
-    weigh r5, r6
-    str r5, [r1]
-    ldr r5, [r0, #4]
-    ldm r2!, {r6}
-    asrs r6, r6, #16
-    weigh r5, r6
-    str r5, [r1, #4]
-    adds r0, #8
-    adds r1, #8
+    mov r11, r5             // the end of the fours
+    ldr r3, [sp, #36]
+    b weigh_fours
+weigh_four:
+    weigh_pair weigh_first, weigh_second
+    weigh_pair weigh_third, weigh_fourth
+weigh_fours:
     cmp r1, r11
-    bne weigh_two
-weigh_rest:
-    mov r5, r10
-    lsrs r5, r5, #1
-    bcc weigh_done
-    ldr r5, [r0]
+    bne weigh_four
+    add r11, r12
+    b weigh_rest
+weigh_one:
+    ldm r0!, {r4}
+    asrs r4, r4, r3
     ldrh r6, [r2]
+    adds r2, #2
     sxth r6, r6
-    weigh r5, r6
-    str r5, [r1]
-weigh_done:
+    weigh r4, r6
+    stm r1!, {r6}
+    compare_size r6, weigh_single
+weigh_rest:
+    cmp r1, r11
+    bne weigh_one
     ldr r1, [sp, #40]
     mov r2, r8
     str r2, [r1]
     mov r0, r9
     end bn_weigh_by_gamma, 0
+    greater_size r6, weigh_first
+    greater_size r7, weigh_second
+    greater_size r6, weigh_third
+    greater_size r7, weigh_fourth
+    greater_size r6, weigh_single
 
     // \value = RSHR(value, e), in range but for the one number, 2^(bits−1) or less that, which alone
     // overflows when what is shifted to the top is negated.
@@ -227,110 +342,105 @@ round_done:
     round_clamp r5, round_second
     round_clamp r4, round_last
 
-    .macro relu value
-    asrs r2, \value, #31
-    bics \value, r2
-    orrs r3, \value
+    // Four elements, 21 cycles
+    .macro round_four offset
+    ldm r0!, {r4-r7}
+    adds r4, r4, r3
+    asrs r4, r4, r2
+    strb r4, [r1, #\offset]
+    adds r5, r5, r3
+    asrs r5, r5, r2
+    strb r5, [r1, #\offset + 1]
+    adds r6, r6, r3
+    asrs r6, r6, r2
+    strb r6, [r1, #\offset + 2]
+    adds r7, r7, r3
+    asrs r7, r7, r2
+    strb r7, [r1, #\offset + 3]
     .endm
 
-    // r0: x, r1: n. Returns the or in r0.
-    begin bn_relu
-    movs r3, #0
-    subs r1, #4
-    blo relu_rest
-relu_four:
-    ldm r0!, {r4-r7}
-    relu r4
-    relu r5
-    relu r6
-    relu r7
-    subs r0, #16
-    stm r0!, {r4-r7}
-    subs r1, #4
-    bhs relu_four
-relu_rest:
-    adds r1, #4
-    beq relu_done
-relu_one:
+    // r0: x, r1: codes, r2: n, r3: e
+    begin bn_round_within
+    lsrs r4, r2, #3
+    lsls r4, r4, #3
+    adds r4, r4, r1
+    mov r8, r4              // the end of the eights
+    adds r2, r2, r1
+    mov r9, r2              // the end
+    movs r2, r3             // r2: e
+    movs r3, #1
+    lsls r3, r3, r2
+    lsrs r3, r3, #1         // r3: half of 2^e
+    b within_eights
+within_eight:
+    round_four 0
+    round_four 4
+    adds r1, #8
+within_eights:
+    cmp r1, r8
+    bne within_eight
+    b within_rest
+within_one:
+    ldm r0!, {r4}
+    adds r4, r4, r3
+    asrs r4, r4, r2
+    strb r4, [r1]
+    adds r1, #1
+within_rest:
+    cmp r1, r9
+    bne within_one
+    end bn_round_within, 0
+
+    // \gate: r4. An element, 14 cycles if it is above 0, and if not, 9 with what follows at the end.
+    .macro gate name
     ldr r4, [r0]
-    relu r4
+    cmp r4, #0
+    ble \name\()_closed
+    muls r4, r4
+    lsrs r4, r4, r3
+    ldr r5, [r0, r1]
+    muls r4, r5
     stm r0!, {r4}
-    subs r1, #1
-    bne relu_one
-relu_done:
-    movs r0, r3
-    end bn_relu, 0
-
-    // r0: gate, r1: up, r2: n
-    begin bn_gate
-    lsrs r3, r2, #1
-    beq gate_rest
-gate_two:
-    ldm r0!, {r4, r5}
-    subs r0, #8
-    ldm r1!, {r6, r7}
-    muls r4, r4
-    muls r4, r6
-    muls r5, r5
-    muls r5, r7
-    stm r0!, {r4, r5}
-    subs r3, #1
-    bne gate_two
-gate_rest:
-    lsrs r2, r2, #1
-    bcc gate_done
-    ldr r4, [r0]
-    ldr r6, [r1]
-    muls r4, r4
-    muls r4, r6
-    str r4, [r0]
-gate_done:
-    end bn_gate, 0
-
-    // \x += \y. r3: 2^29. What is within ±2^29 has its upper two bits clear when 2^29 is added, but for +2^29 itself.
-    .macro add_clamped x, y, name
-    adds \x, \x, \y
-    adds \y, \x, r3
-    lsrs \y, \y, #30
-    bne \name\()_clamp
+    gather r2, r4, r5
 \name:
     .endm
 
-    .macro clamp x, name
-\name\()_clamp:
-    asrs \x, \x, #31         // 0 or −1
-    lsls \x, \x, #30         // 0 or −2^30
-    adds \x, \x, r3          // ±2^29
+    .macro closed_gate name
+\name\()_closed:
+    stm r0!, {r7}
     b \name
     .endm
 
-    // r0: x, r1: y, r2: n
-    begin bn_add_clamped
-    movs r3, #1
-    lsls r3, r3, #29
-    lsrs r4, r2, #1
-    beq add_rest
-    lsls r4, r4, #3
-    adds r4, r4, r0
-    mov r8, r4              // the end of the pairs
-add_two:
-    ldm r0!, {r4, r5}
-    subs r0, #8
-    ldm r1!, {r6, r7}
-    add_clamped r4, r6, add_first
-    add_clamped r5, r7, add_second
-    stm r0!, {r4, r5}
-    cmp r0, r8
-    bne add_two
-add_rest:
-    lsrs r2, r2, #1
-    bcc add_done
-    ldr r4, [r0]
-    ldr r6, [r1]
-    add_clamped r4, r6, add_last
-    str r4, [r0]
-add_done:
-    end bn_add_clamped, 0
-    clamp r4, add_first
-    clamp r5, add_second
-    clamp r4, add_last
+    // r0: gate, r1: up, r2: n, r3: down. Returns the or in r0.
+    begin bn_gate
+    subs r1, r1, r0
+    lsls r6, r2, #2
+    adds r6, r6, r0
+    mov r9, r6              // the end
+    lsrs r6, r2, #2
+    lsls r6, r6, #4
+    adds r6, r6, r0         // the end of the fours
+    movs r2, #0
+    movs r7, #0
+    b gate_fours
+gate_four:
+    gate gate_first
+    gate gate_second
+    gate gate_third
+    gate gate_fourth
+gate_fours:
+    cmp r0, r6
+    bne gate_four
+    b gate_rest
+gate_one:
+    gate gate_single
+gate_rest:
+    cmp r0, r9
+    bne gate_one
+    movs r0, r2
+    end bn_gate, 0
+    closed_gate gate_first
+    closed_gate gate_second
+    closed_gate gate_third
+    closed_gate gate_fourth
+    closed_gate gate_single
