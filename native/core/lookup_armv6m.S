@@ -29,6 +29,18 @@
     add r1, r12
     .endm
 
+    // The same where no group follows: the sums of the block end in r3-r6, of which r6 holds the weights. 20 cycles
+    .macro last_lookup word, byte, sum, total, load, entry_bits
+    .if \byte == 0
+    lsls \total, \word, #\entry_bits
+    .else
+    lsrs \total, \word, #8 * \byte - \entry_bits
+    .endif
+    ands \total, r7
+    \load \total, [r1, \total]
+    add \total, \sum
+    .endm
+
     .equ SINGLE_BYTES, 2 + 34   // of code: a load and a group
     .equ FOUR_BYTES, 2 + 4 * 34
 
@@ -36,24 +48,34 @@
     //
     // There is no loop over the groups: the code for as many as a stretch can have stands in a row, and each
     // block enters it where as many are left as it has. First those beyond a multiple of four, one by one, then
-    // four at a time.
+    // four at a time. The last of them adds the sums up where they can be stored; between two blocks there are
+    // 21 cycles.
     .macro rows name, load, entry_bits, fours
     begin \name
     mov lr, r2                  // lr: out
     lsls r3, r3, #4
     adds r3, r3, r2
+    mov r8, r3                  // the end of out
     ldm r0, {r0, r2, r4, r5}    // tables, groups, skip, start
-    // r7: where to enter the fours; r6: where to enter, which is that unless there are singles
+    // r7: where to go after the singles, r2: how many of them; less than four groups have the last one apart
     lsrs r6, r2, #2
+    beq \name\()_few
     movs r7, #\fours
     subs r7, r7, r6
     movs r6, #FOUR_BYTES
     muls r7, r6
     adr r6, \name\()_fours
     adds r7, r7, r6
-    movs r6, r7
     lsls r2, r2, #30
     lsrs r2, r2, #30
+    b \name\()_choose
+\name\()_few:
+    adr r7, \name\()_last_single
+    subs r2, #1
+\name\()_choose:
+    // r6: where to begin with the groups
+    movs r6, r7
+    cmp r2, #0
     beq \name\()_push
     movs r6, #3
     subs r2, r6, r2
@@ -62,9 +84,20 @@
     adr r6, \name\()_singles
     adds r6, r6, r2
 \name\()_push:
-    // [sp]: tables, end of out, skip, start, where to enter; where to enter the fours
-    push {r0, r3-r7}
-    subs r0, r1, r4             // as if a block had been before
+    push {r4, r6, r7}
+    subs r1, r1, r4             // as if a block had been before
+    // Where to begin with a block: that is where to begin with the groups, in most cases.
+    cmp r5, #1                  // BN_FROM_OUT
+    beq \name\()_prepare
+    cmp r4, #0
+    beq \name\()_start
+\name\()_prepare:
+    adr r6, \name\()_continue
+\name\()_start:
+    mov r4, r8
+    push {r0, r4, r5, r6}
+    // [sp]: tables, end of out, start, where to begin with a block; skip, with the groups, with the fours
+    mov r0, r1
     movs r7, #255
     lsls r7, r7, #\entry_bits
     movs r1, #1
@@ -73,44 +106,16 @@
     b \name\()_block
 
     .balign 4
-\name\()_singles:
-    .rept 3
-    ldm r0!, {r3}
-    group r3, \load, \entry_bits
-    .endr
-    ldr r2, [sp, #20]
-    mov pc, r2
+\name\()_last_single:
+    ldm r0!, {r6}
+    b \name\()_last
     .balign 4
-\name\()_fours:
-    .rept \fours
-    ldm r0!, {r3-r6}
-    group r3, \load, \entry_bits
-    group r4, \load, \entry_bits
-    group r5, \load, \entry_bits
-    group r6, \load, \entry_bits
-    .endr
-    mov r3, r8
-    mov r4, r9
-    mov r5, r10
-    mov r6, r11
-    mov r2, lr
-    stm r2!, {r3-r6}
-    mov lr, r2
-
-\name\()_block:
-    mov r2, sp
-    ldm r2!, {r1, r3-r6}
-    adds r0, r0, r4
-    cmp lr, r3
-    beq \name\()_done
-    cmp r5, #1                  // BN_FROM_OUT
-    beq \name\()_continue
-    mov r8, r5
-    mov r9, r5
-    mov r10, r5
-    mov r11, r5
-    mov pc, r6
 \name\()_continue:
+    ldr r2, [sp, #16]
+    adds r0, r0, r2
+    ldr r6, [sp, #20]
+    cmp r4, #1                  // BN_FROM_OUT
+    bne \name\()_enter
     mov r2, lr
     ldm r2!, {r3-r5}
     mov r8, r3
@@ -118,9 +123,51 @@
     mov r10, r5
     ldr r2, [r2]
     mov r11, r2
+\name\()_enter:
     mov pc, r6
+
+    .balign 4
+\name\()_singles:
+    .rept 3
+    ldm r0!, {r3}
+    group r3, \load, \entry_bits
+    .endr
+    ldr r2, [sp, #24]
+    mov pc, r2
+    .balign 4
+\name\()_fours:
+    .rept \fours - 1
+    ldm r0!, {r3-r6}
+    group r3, \load, \entry_bits
+    group r4, \load, \entry_bits
+    group r5, \load, \entry_bits
+    group r6, \load, \entry_bits
+    .endr
+    ldm r0!, {r3-r6}
+    group r3, \load, \entry_bits
+    group r4, \load, \entry_bits
+    group r5, \load, \entry_bits
+\name\()_last:
+    last_lookup r6, 0, r8, r3, \load, \entry_bits
+    last_lookup r6, 1, r9, r4, \load, \entry_bits
+    last_lookup r6, 2, r10, r5, \load, \entry_bits
+    last_lookup r6, 3, r11, r6, \load, \entry_bits
+    mov r2, lr
+    stm r2!, {r3-r6}
+    mov lr, r2
+
+\name\()_block:
+    mov r2, sp
+    ldm r2!, {r1, r3-r5}
+    cmp lr, r3
+    beq \name\()_done
+    mov r8, r4
+    mov r9, r4
+    mov r10, r4
+    mov r11, r4
+    mov pc, r5
 \name\()_done:
-    end \name, 24
+    end \name, 28
     .endm
 
     rows bn_add_rows, ldrh, 1, 13
