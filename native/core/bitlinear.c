@@ -42,9 +42,6 @@ static void build(const bn_input_t *input, uint32_t group, uint32_t count) {
 
 // The end of the run of blocks from this one on that have wanted rows: this one itself, if it has none.
 static uint32_t end_of_wanted(const bn_product_t *product, uint32_t block, uint32_t blocks) {
-    if (product->wanted == NULL) {
-        return blocks;
-    }
     while (block < blocks && (product->wanted[block >> 1] >> (block & 1) * 4 & 15)) {
         block++;
     }
@@ -54,11 +51,16 @@ static uint32_t end_of_wanted(const bn_product_t *product, uint32_t block, uint3
 static void add_rows(
     const bn_product_t *product, const bn_stretch_t *stretch, uint32_t group, uint32_t groups) {
     uint32_t blocks = blocks_of(product);
+    const uint32_t *weights = weights_at(product, group);
+    if (product->wanted == NULL) {
+        bn_add_rows(stretch, weights, product->out[0], blocks);
+        return;
+    }
     for (uint32_t first = 0; first < blocks; first++) {
         uint32_t end = end_of_wanted(product, first, blocks);
         if (end > first) {
-            const uint32_t *weights = weights_at(product, group) + first * groups;
-            bn_add_rows(stretch, weights, product->out[0] + first * BN_ROWS_PER_BLOCK, end - first);
+            int32_t *out = product->out[0] + first * BN_ROWS_PER_BLOCK;
+            bn_add_rows(stretch, weights + first * groups, out, end - first);
             first = end;
         }
     }

@@ -174,7 +174,7 @@
     rows bn_add_rows_pair, ldr, 2, 6
 
     // r0: pairs, r1: first, r2: second, r3: blocks, at least one. 33 cycles a block.
-    begin bn_take_apart
+    begin_low bn_take_apart
 take_block_apart:
     .rept 2
     ldm r0!, {r4, r5}
@@ -189,7 +189,7 @@ take_block_apart:
     .endr
     subs r3, #1
     bne take_block_apart
-    end bn_take_apart, 0
+    end_low bn_take_apart
 
 // --- tables of binary weights ---
 
@@ -225,76 +225,69 @@ take_block_apart:
     stm r0!, {r1-r4}
     .endm
 
-    // step register = \code less the sum of the lower ones, which r6 holds negated
-    .macro ruler_register register, code
-    mov \register, \code
-    add \register, r6
-    subs r6, r6, \code
+    // step register = \code less the sum of the lower ones, which r6 holds
+    .macro ruler_register register, code, lost
+    subs \lost, \code, r6
+    mov \register, \lost
+    adds r6, r6, \code
     .endm
 
     // r0: tables, r1: codes, r2: groups, at least one. A word holds the entries with bit 0 clear (low half) and
-    // set; r1-r4 hold the words for bits 1 and 2.
+    // set; r1-r4 hold the words for bits 1 and 2. 336 cycles a table
     begin bn_build_binary
-    lsls r2, r2, #9
-    adds r2, r2, r0
-    movs r3, #2
-    lsls r4, r3, #16
-    orrs r3, r4                 // 2 in both halves
-    lsls r4, r3, #9             // BN_TABLE_BIAS in both halves
-    push {r2-r4}                // [sp]: end, 2, bias
     mov lr, r1
-
+    lsls r7, r2, #9
+    adds r7, r7, r0             // r7: the end
+    movs r5, #2
+    lsls r4, r5, #16
+    orrs r5, r4                 // r5: 2 in both halves
 binary_table:
     mov r1, lr
-    ldm r1!, {r6, r7}           // 8 codes
+    ldm r1!, {r2, r3}           // 8 codes
     mov lr, r1
-    ldr r5, [sp, #4]
-    // D_j = 2·code_j in both halves. r4 = D_0 + D_1 + D_2, less twice what bit 0 adds to the high half
-    sxtb r4, r6
-    lsls r1, r4, #18
-    muls r4, r5
-    subs r4, r4, r1
-    lsls r2, r6, #16
-    asrs r2, r2, #24
-    muls r2, r5
-    adds r4, r4, r2
-    lsls r3, r6, #8
-    asrs r3, r3, #24
-    muls r3, r5
-    adds r4, r4, r3
-    asrs r6, r6, #24
+    // D_j = 2·code_j in both halves. r6 = D_3 + …
+    asrs r6, r2, #24
     muls r6, r5
     mov r8, r6
-    rsbs r6, r6, #0             // r6 = -(D_3 + …)
-    sxtb r1, r7
+    sxtb r1, r3
     muls r1, r5
-    ruler_register r9, r1
-    lsls r1, r7, #16
+    ruler_register r9, r1, r4
+    lsls r1, r3, #16
     asrs r1, r1, #24
     muls r1, r5
-    ruler_register r10, r1
-    lsls r1, r7, #8
+    ruler_register r10, r1, r4
+    lsls r1, r3, #8
     asrs r1, r1, #24
     muls r1, r5
-    ruler_register r11, r1
-    asrs r1, r7, #24
+    ruler_register r11, r1, r4
+    asrs r1, r3, #24
     muls r1, r5
-    ruler_register r12, r1
-    // the first word: bias − ΣD / 2, and bit 0 in the high half
-    subs r1, r6, r4
-    asrs r1, r1, #1
-    ldr r4, [sp, #8]
-    adds r1, r1, r4
-    adds r2, r1, r2
+    ruler_register r12, r1, r4
+    lsls r3, r2, #8
+    asrs r3, r3, #24
+    muls r3, r5
+    adds r6, r6, r3
+    lsls r4, r2, #16
+    asrs r4, r4, #24
+    muls r4, r5
+    adds r6, r6, r4
+    // the first word: BN_TABLE_BIAS − ΣD / 2 in both halves, and bit 0 in the high half
+    sxtb r2, r2
+    lsls r1, r2, #16
+    subs r1, r1, r2
+    asrs r6, r6, #1
+    subs r1, r1, r6
+    lsls r6, r5, #9
+    adds r1, r1, r6
+    adds r2, r1, r4
     adds r4, r2, r3
     adds r3, r1, r3
     ruler_32
-    ldr r1, [sp]
-    cmp r0, r1
+    cmp r0, r7
     beq binary_done
     b binary_table
 binary_done:
-    end bn_build_binary, 12
+    end bn_build_binary, 0
 
     // step register = the code that `extract` leaves in r1, for both tokens at once, less the sum of the lower
     // ones. \left: the shift that brings code j of a word to its top.
@@ -338,29 +331,28 @@ binary_pair_table:
     movs r3, r1                 // D_1
     pair_code 8
     mov r8, r1
-    rsbs r6, r1, #0             // r6 = -(D_2 + …)
+    movs r6, r1                 // r6 = D_2 + …
     pair_code 0
-    ruler_register r9, r1
+    ruler_register r9, r1, r2
     pop {r2}
     ldm r0!, {r5}
     str r0, [sp, #0]
     ldm r2!, {r7}
     str r2, [sp, #4]
     pair_code 24
-    ruler_register r10, r1
+    ruler_register r10, r1, r2
     pair_code 16
-    ruler_register r11, r1
+    ruler_register r11, r1, r2
     pair_code 8
     mov r0, r12
-    ruler_register r12, r1
+    ruler_register r12, r1, r2
     pair_code 0
-    mov lr, r1
-    add lr, r6
-    subs r6, r6, r1
+    ruler_register lr, r1, r2
     // the first entry, −ΣD / 2, then those of bits 0 and 1
-    subs r1, r6, r4
-    subs r1, r1, r3
+    adds r1, r6, r4
+    adds r1, r1, r3
     asrs r1, r1, #1
+    rsbs r1, r1, #0
     adds r2, r1, r4
     adds r4, r2, r3
     adds r3, r1, r3

@@ -13,7 +13,7 @@
     .endm
 
     // r0: x, r1: n. Returns the or in r0.
-    begin bn_magnitudes
+    begin_low bn_magnitudes
     movs r3, #0
     subs r1, #4
     blo magnitudes_rest
@@ -35,7 +35,7 @@ magnitudes_one:
     bne magnitudes_one
 magnitudes_done:
     movs r0, r3
-    end bn_magnitudes, 0
+    end_low bn_magnitudes
 
     // r3: the greatest so far
     .macro compare value, name
@@ -51,7 +51,7 @@ magnitudes_done:
     .endm
 
     // r0: x, r1: n
-    begin bn_greatest
+    begin_low bn_greatest
     movs r3, #0
     subs r1, #4
     blo greatest_rest
@@ -73,7 +73,7 @@ greatest_one:
     bne greatest_one
 greatest_done:
     movs r0, r3
-    end bn_greatest, 0
+    end_low bn_greatest
     greater r4, greatest_first
     greater r5, greatest_second
     greater r6, greatest_third
@@ -412,11 +412,11 @@ within_rest:
     .endm
 
     // r0: gate, r1: up, r2: n, r3: down. Returns the or in r0.
-    begin bn_gate
+    begin_low bn_gate
     subs r1, r1, r0
     lsls r6, r2, #2
     adds r6, r6, r0
-    mov r9, r6              // the end
+    push {r6}               // the end
     lsrs r6, r2, #2
     lsls r6, r6, #4
     adds r6, r6, r0         // the end of the fours
@@ -431,14 +431,15 @@ gate_four:
 gate_fours:
     cmp r0, r6
     bne gate_four
+    pop {r6}
     b gate_rest
 gate_one:
     gate gate_single
 gate_rest:
-    cmp r0, r9
+    cmp r0, r6
     bne gate_one
     movs r0, r2
-    end bn_gate, 0
+    end_low bn_gate
     closed_gate gate_first
     closed_gate gate_second
     closed_gate gate_third
