@@ -15,20 +15,11 @@ static uint32_t pad(const bn_input_t *input, int8_t *codes) {
     return groups;
 }
 
-static uint32_t blocks_of(const bn_product_t *product) {
-    return (product->rows + BN_ROWS_PER_BLOCK - 1) / BN_ROWS_PER_BLOCK;
-}
-
 // The groups from `group` on that have tables at once; a row has `groups` in all.
 static void set_stretch(
     bn_stretch_t *stretch, uint32_t group, uint32_t end, uint32_t at_once, uint32_t groups) {
     stretch->groups = end - group < at_once ? end - group : at_once;
     stretch->skip = 4 * (groups - stretch->groups);
-}
-
-// The weights of the first block of rows from this group on.
-static const uint32_t *weights_at(const bn_product_t *product, uint32_t group) {
-    return (const uint32_t *)(product->matrix + 4) + group;
 }
 
 static void build(const bn_input_t *input, uint32_t group, uint32_t count) {
@@ -50,8 +41,8 @@ static uint32_t end_of_wanted(const bn_product_t *product, uint32_t block, uint3
 
 static void add_rows(
     const bn_product_t *product, const bn_stretch_t *stretch, uint32_t group, uint32_t groups) {
-    uint32_t blocks = blocks_of(product);
-    const uint32_t *weights = weights_at(product, group);
+    uint32_t blocks = bn_blocks_of(product);
+    const uint32_t *weights = bn_weights_at(product, group);
     if (product->wanted == NULL) {
         bn_add_rows(stretch, weights, product->out[0], blocks);
         return;
@@ -68,6 +59,11 @@ static void add_rows(
 
 void bn_bitlinear(const bn_input_t *input, const bn_product_t *products, int count) {
     uint32_t groups = pad(input, input->codes[0]);
+    // Of the matrices, `down` alone has ReLU² before it, and more columns than rows.
+    if (BN_NARROW && input->weight_type == BN_BINARY && count == 1 && products->rows < input->columns &&
+        products->wanted == NULL && bn_bitlinear_narrow(input, products, groups)) {
+        return;
+    }
     bn_stretch_t stretch;
     stretch.tables = input->tables;
     stretch.start = -(int32_t)(BN_TABLE_BIAS * groups);
@@ -104,8 +100,8 @@ static void sum_pairs(const bn_input_t *input, uint32_t group, uint32_t end, uin
         build_pair(input, group, stretch.groups);
         int32_t *sums = input->pair_sums;
         for (int i = 0; i < count; i++) {
-            uint32_t blocks = blocks_of(&products[i]);
-            bn_add_rows_pair(&stretch, weights_at(&products[i], group), sums, blocks);
+            uint32_t blocks = bn_blocks_of(&products[i]);
+            bn_add_rows_pair(&stretch, bn_weights_at(&products[i], group), sums, blocks);
             sums += blocks * BN_ROWS_PER_BLOCK;
         }
         stretch.start = BN_FROM_OUT;
@@ -129,7 +125,7 @@ void bn_bitlinear_pair(const bn_input_t *input, const bn_product_t *products, in
         const int32_t *sums = input->pair_sums;
         for (int i = 0; i < count; i++) {
             const bn_product_t *product = &products[i];
-            uint32_t blocks = blocks_of(product);
+            uint32_t blocks = bn_blocks_of(product);
             if (group == 0) {
                 bn_take_apart(sums, product->out[0], product->out[1], blocks);
             } else {

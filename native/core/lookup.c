@@ -234,3 +234,55 @@ void bn_take_apart(const int32_t *pairs, int32_t *first, int32_t *second, uint32
         second[i] = bn_second_of(pairs[i]);
     }
 }
+
+#if BN_NARROW
+
+// Doubling what there is, bit by bit.
+void bn_build_narrow(uint32_t *tables, const int8_t *codes, uint32_t groups) {
+    const uint32_t all = 0x01010101, bit0 = 0x01000100, bit1 = 0x01010000;
+    for (; groups > 0; groups--, codes += BINARY_COLUMNS) {
+        uint32_t sum = 0;
+        for (int j = 0; j < BINARY_COLUMNS; j++) {
+            sum += (uint32_t)codes[j];
+        }
+        *tables =
+            (BN_NARROW_BIAS - sum) * all + 2 * (uint32_t)codes[0] * bit0 + 2 * (uint32_t)codes[1] * bit1;
+        for (int j = 2; j < BINARY_COLUMNS; j++) {
+            const uint32_t step = 2 * (uint32_t)codes[j] * all;
+            for (uint32_t *end = tables + (1 << (j - 2)), *to = end, *from = tables; from < end;) {
+                *to++ = *from++ + step;
+            }
+        }
+        tables += BN_TABLE_SIZE / 4;
+    }
+}
+
+uint32_t bn_first_wide(const int8_t *codes, uint32_t groups) {
+    for (uint32_t group = 0; group < groups; group++, codes += BINARY_COLUMNS) {
+        int32_t sum = 0;
+        for (int j = 0; j < BINARY_COLUMNS; j++) {
+            sum += codes[j] < 0 ? -codes[j] : codes[j];
+        }
+        if (sum > BN_NARROW_SUM) {
+            return group;
+        }
+    }
+    return groups;
+}
+
+void bn_add_rows_narrow(const bn_stretch_t *stretch, const uint32_t *weights, int32_t *out, uint32_t blocks) {
+    for (; blocks > 0; blocks--, weights += stretch->skip >> 2) {
+        const uint8_t *table = (const uint8_t *)stretch->tables;
+        for (int i = 0; i < BN_ROWS_PER_BLOCK && stretch->start != BN_FROM_OUT; i++) {
+            out[i] = stretch->start;
+        }
+        for (uint32_t group = stretch->groups; group > 0; group--, weights++, table += BN_TABLE_SIZE) {
+            for (int i = 0; i < BN_ROWS_PER_BLOCK; i++) {
+                out[i] += table[(*weights >> 8 * i) & 255];
+            }
+        }
+        out += BN_ROWS_PER_BLOCK;
+    }
+}
+
+#endif

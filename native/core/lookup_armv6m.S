@@ -8,19 +8,35 @@
 
 // --- the sums of rows ---
 
-    // sum += table[byte of word]. r1: the table; r7: a mask of the byte, times the size of an entry; r2: lost.
-    .macro lookup word, byte, sum, load, entry_bits
+    // \to = a byte of the word, times the size of an entry. r7: a mask of that
+    .macro byte_offset to, word, byte, entry_bits
+    .if \entry_bits == 0
     .if \byte == 0
-    lsls r2, \word, #\entry_bits
+    uxtb \to, \word
+    .elseif \byte == 3
+    lsrs \to, \word, #24
     .else
-    lsrs r2, \word, #8 * \byte - \entry_bits
+    lsrs \to, \word, #8 * \byte
+    uxtb \to, \to
     .endif
-    ands r2, r7
+    .else
+    .if \byte == 0
+    lsls \to, \word, #\entry_bits
+    .else
+    lsrs \to, \word, #8 * \byte - \entry_bits
+    .endif
+    ands \to, r7
+    .endif
+    .endm
+
+    // sum += table[byte of word]. r1: the table; r2: lost.
+    .macro lookup word, byte, sum, load, entry_bits
+    byte_offset r2, \word, \byte, \entry_bits
     \load r2, [r1, r2]
     add \sum, r2
     .endm
 
-    // A weight word: four rows of one group, 21 cycles. r12: bytes of a table.
+    // A weight word: four rows of one group, 21 cycles or, of narrow tables, 19. r12: bytes of a table.
     .macro group word, load, entry_bits
     lookup \word, 0, r8, \load, \entry_bits
     lookup \word, 1, r9, \load, \entry_bits
@@ -29,28 +45,21 @@
     add r1, r12
     .endm
 
-    // The same where no group follows: the sums of the block end in r3-r6, of which r6 holds the weights. 20 cycles
+    // The same where no group follows: the sums of the block end in r3-r6, of which r6 holds the weights.
     .macro last_lookup word, byte, sum, total, load, entry_bits
-    .if \byte == 0
-    lsls \total, \word, #\entry_bits
-    .else
-    lsrs \total, \word, #8 * \byte - \entry_bits
-    .endif
-    ands \total, r7
+    byte_offset \total, \word, \byte, \entry_bits
     \load \total, [r1, \total]
     add \total, \sum
     .endm
-
-    .equ SINGLE_BYTES, 2 + 34   // of code: a load and a group
-    .equ FOUR_BYTES, 2 + 4 * 34
 
     // r0: the stretch, r1: weights, r2: out, r3: blocks of rows, at least one.
     //
     // There is no loop over the groups: the code for as many as a stretch can have stands in a row, and each
     // block enters it where as many are left as it has. First those beyond a multiple of four, one by one, then
     // four at a time. The last of them adds the sums up where they can be stored; between two blocks there are
-    // 21 cycles.
-    .macro rows name, load, entry_bits, fours
+    // 21 cycles. `wraps`: with more fours than there are in the row, all but the last are gone through again.
+    .macro rows name, load, entry_bits, fours, group_bytes, wraps
+    .equ \name\()_STACK, 16 + 4 * \wraps
     begin \name
     mov lr, r2                  // lr: out
     lsls r3, r3, #4
@@ -60,9 +69,21 @@
     // r7: where to go after the singles, r2: how many of them; less than four groups have the last one apart
     lsrs r6, r2, #2
     beq \name\()_few
+    .if \wraps
+    movs r7, #0
+    mov r9, r7
+    b \name\()_wrap_check
+\name\()_wrap:
+    subs r6, #\fours - 1
+    adds r7, #1
+    mov r9, r7                  // how often to go through them again
+\name\()_wrap_check:
+    cmp r6, #\fours
+    bhi \name\()_wrap
+    .endif
     movs r7, #\fours
     subs r7, r7, r6
-    movs r6, #FOUR_BYTES
+    movs r6, #2 + 4 * \group_bytes // of code: a load and four groups
     muls r7, r6
     adr r6, \name\()_fours
     adds r7, r7, r6
@@ -79,7 +100,7 @@
     beq \name\()_push
     movs r6, #3
     subs r2, r6, r2
-    movs r6, #SINGLE_BYTES
+    movs r6, #2 + \group_bytes
     muls r2, r6
     adr r6, \name\()_singles
     adds r6, r6, r2
@@ -95,11 +116,18 @@
     adr r6, \name\()_continue
 \name\()_start:
     mov r4, r8
-    push {r0, r4, r5, r6}
-    // [sp]: tables, end of out, start, where to begin with a block; skip, with the groups, with the fours
+    .if \wraps
+    mov r7, r9
+    push {r0, r4-r7}
+    .else
+    push {r0, r4-r6}
+    .endif
+    // [sp]: tables, end of out, start, where to begin with a block, wraps; skip, with the groups, with the fours
     mov r0, r1
+    .if \entry_bits > 0
     movs r7, #255
     lsls r7, r7, #\entry_bits
+    .endif
     movs r1, #1
     lsls r1, r1, #8 + \entry_bits
     mov r12, r1
@@ -111,9 +139,9 @@
     b \name\()_last
     .balign 4
 \name\()_continue:
-    ldr r2, [sp, #16]
+    ldr r2, [sp, #\name\()_STACK]
     adds r0, r0, r2
-    ldr r6, [sp, #20]
+    ldr r6, [sp, #\name\()_STACK + 4]
     cmp r4, #1                  // BN_FROM_OUT
     bne \name\()_enter
     mov r2, lr
@@ -132,7 +160,7 @@
     ldm r0!, {r3}
     group r3, \load, \entry_bits
     .endr
-    ldr r2, [sp, #24]
+    ldr r2, [sp, #\name\()_STACK + 8]
     mov pc, r2
     .balign 4
 \name\()_fours:
@@ -143,6 +171,12 @@
     group r5, \load, \entry_bits
     group r6, \load, \entry_bits
     .endr
+    .if \wraps
+    subs r7, #1
+    bmi \name\()_last_four
+    b \name\()_fours
+\name\()_last_four:
+    .endif
     ldm r0!, {r3-r6}
     group r3, \load, \entry_bits
     group r4, \load, \entry_bits
@@ -158,7 +192,11 @@
 
 \name\()_block:
     mov r2, sp
+    .if \wraps
+    ldm r2!, {r1, r3-r5, r7}
+    .else
     ldm r2!, {r1, r3-r5}
+    .endif
     cmp lr, r3
     beq \name\()_done
     mov r8, r4
@@ -167,11 +205,12 @@
     mov r11, r4
     mov pc, r5
 \name\()_done:
-    end \name, 28
+    end \name, \name\()_STACK + 12
     .endm
 
-    rows bn_add_rows, ldrh, 1, 13
-    rows bn_add_rows_pair, ldr, 2, 6
+    rows bn_add_rows, ldrh, 1, 13, 34, 0
+    rows bn_add_rows_pair, ldr, 2, 6, 34, 0
+    rows bn_add_rows_narrow, ldrb, 0, 6, 30, 1
 
     // r0: pairs, r1: first, r2: second, r3: blocks, at least one. 33 cycles a block.
     begin_low bn_take_apart
@@ -212,6 +251,13 @@ take_block_apart:
     ruler_step r8
     ruler_step r9
     ruler_step r8
+    .endm
+
+    .macro ruler_16
+    ruler_8
+    ruler_step r11
+    ruler_8
+    stm r0!, {r1-r4}
     .endm
 
     .macro ruler_32
@@ -289,6 +335,128 @@ binary_table:
 binary_done:
     end bn_build_binary, 0
 
+    // \w = Σ of the sizes of its four codes, as of their one's complements, in pairs: even ones in the low half.
+    .macro sizes w
+    lsrs r6, \w, #7
+    ands r6, r2
+    lsls r7, r6, #8
+    subs r7, r7, r6
+    eors \w, r7
+    .endm
+
+    // r0: codes, r1: groups. Returns the first group whose sizes may add up to more than 127: a size may be one too small.
+    begin bn_first_wide
+    movs r3, #255
+    lsls r2, r3, #16
+    orrs r3, r2             // r3: even bytes
+    movs r2, #1
+    lsls r4, r2, #8
+    orrs r2, r4
+    lsls r4, r2, #16
+    orrs r2, r4             // r2: 1 in each byte
+    movs r4, #120
+    lsls r4, r4, #16
+    mov r8, r4
+    mov r9, r0
+    lsls r1, r1, #3
+    adds r1, r1, r0
+    mov r10, r1             // the end
+    b first_wide_next
+first_wide_group:
+    ldm r0!, {r4, r5}
+    sizes r4
+    sizes r5
+    adds r4, r4, r5         // at most 254 in each byte
+    lsrs r5, r4, #8
+    ands r5, r3
+    ands r4, r3
+    adds r4, r4, r5
+    lsls r5, r4, #16
+    adds r4, r4, r5         // all eight in the upper half
+    cmp r4, r8
+    bhs first_wide_found
+first_wide_next:
+    cmp r0, r10
+    bne first_wide_group
+    adds r0, #8
+first_wide_found:
+    mov r1, r9
+    subs r0, r0, r1
+    lsrs r0, r0, #3
+    subs r0, #1
+    end bn_first_wide, 0
+
+    // \register = 2·(\code less the sum of the lower ones, which r6 holds) in each byte
+    .macro narrow_register register, code, lost
+    subs \lost, \code, r6
+    muls \lost, r5
+    mov \register, \lost
+    adds r6, r6, \code
+    .endm
+
+    // r0: tables, r1: codes, r2: groups, at least one. As in bn_build_binary, but a word holds four entries: bit 0
+    // is that of the odd bytes, bit 1 that of the upper two. 198 cycles a table
+    begin bn_build_narrow
+    mov lr, r1
+    lsls r2, r2, #8
+    adds r2, r2, r0
+    mov r12, r2                 // the end
+    movs r5, #2
+    lsls r4, r5, #8
+    orrs r5, r4
+    lsls r4, r5, #16
+    orrs r5, r4                 // r5: 2 in each byte
+narrow_table:
+    mov r1, lr
+    ldm r1!, {r2, r3}           // 8 codes
+    mov lr, r1
+    sxtb r6, r3                 // r6 = code 4 + …
+    movs r1, r6
+    muls r1, r5
+    mov r8, r1
+    lsls r1, r3, #16
+    asrs r1, r1, #24
+    narrow_register r9, r1, r4
+    lsls r1, r3, #8
+    asrs r1, r1, #24
+    narrow_register r10, r1, r4
+    asrs r1, r3, #24
+    narrow_register r11, r1, r4
+    asrs r3, r2, #24
+    adds r6, r6, r3
+    muls r3, r5                 // bit 3
+    lsls r4, r2, #8
+    asrs r4, r4, #24
+    adds r6, r6, r4
+    muls r4, r5                 // bit 2
+    sxtb r1, r2
+    adds r6, r6, r1
+    lsls r1, r1, #9             // bit 0, in byte 1
+    lsls r2, r2, #16
+    asrs r2, r2, #24
+    adds r6, r6, r2
+    lsls r2, r2, #17            // bit 1, in byte 2
+    // the first word: BN_NARROW_BIAS − Σ code in each byte, bit 0 in bytes 1 and 3, bit 1 in bytes 2 and 3
+    rsbs r6, r6, #0
+    adds r6, #128
+    lsrs r7, r5, #1
+    muls r6, r7
+    adds r6, r6, r1
+    lsls r1, r1, #16
+    adds r6, r6, r1
+    adds r6, r6, r2
+    lsls r2, r2, #8
+    adds r1, r6, r2
+    adds r2, r1, r4
+    adds r4, r2, r3
+    adds r3, r1, r3
+    ruler_16
+    cmp r0, r12
+    beq narrow_done
+    b narrow_table
+narrow_done:
+    end bn_build_narrow, 0
+
     // step register = the code that `extract` leaves in r1, for both tokens at once, less the sum of the lower
     // ones. \left: the shift that brings code j of a word to its top.
     .macro pair_code left
@@ -356,12 +524,17 @@ binary_pair_table:
     adds r2, r1, r4
     adds r4, r2, r3
     adds r3, r1, r3
+    movs r5, #2
+binary_pair_half:
     ruler_32
     add r1, lr
     add r2, lr
     add r3, lr
     add r4, lr
-    ruler_32
+    subs r5, #1
+    beq binary_pair_next
+    b binary_pair_half
+binary_pair_next:
     ldr r1, [sp, #8]
     cmp r0, r1
     beq binary_pair_done

@@ -33,6 +33,7 @@ SHAPES = {
     "activations-2": (48, 24, 40, 2, 4, 2, 6, 6, 2, 4, 0),
     "binary-head": (45, 24, 40, 1, 4, 2, 6, 6, 8, 8, BINARY),
     "ternary-head": (45, 23, 41, 1, 4, 2, 6, 6, 8, 4, TERNARY),
+    "narrow-tables": (20, 16, 850, 1, 2, 1, 4, 4, 8, 8, 0),
     "smallest": (1, 8, 8, 1, 1, 1, 4, 2, 8, 8, 0),
 }
 WEIGHTS = {"binary": BINARY, "ternary": TERNARY}

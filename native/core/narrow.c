@@ -1,0 +1,100 @@
+// Products by narrow tables. Most codes after ReLU² are small and many are 0, so that all groups fit such
+// tables but a few, and those do but for a code or two: that is made smaller, and what it was more is added
+// by itself. The sums are exact either way.
+#include "lookup.h"
+
+#if BN_NARROW
+
+enum { MOST_CUTS = 4 };
+
+// A code that was made smaller: it was more by this.
+typedef struct {
+    uint32_t column;
+    int32_t more;
+} cut_t;
+
+static int32_t size_of(int32_t code) {
+    return code < 0 ? -code : code;
+}
+
+// Makes the largest codes of a group smaller until they fit a narrow table; returns the number of cuts.
+static int cut_group(int8_t *codes, uint32_t group, cut_t *cuts, int count) {
+    codes += 8 * group;
+    int32_t sum = 0;
+    for (int j = 0; j < 8; j++) {
+        sum += size_of(codes[j]);
+    }
+    while (sum > BN_NARROW_SUM && count < MOST_CUTS) {
+        uint32_t largest = 0;
+        for (uint32_t j = 1; j < 8; j++) {
+            largest = size_of(codes[j]) > size_of(codes[largest]) ? j : largest;
+        }
+        int32_t size = size_of(codes[largest]), by = BN_MIN(size, sum - BN_NARROW_SUM);
+        cuts[count].column = 8 * group + largest;
+        cuts[count].more = codes[largest] < 0 ? -by : by;
+        codes[largest] = (int8_t)(codes[largest] - cuts[count].more);
+        sum -= by;
+        count++;
+    }
+    return sum > BN_NARROW_SUM ? MOST_CUTS + 1 : count;
+}
+
+// out += column of the matrix · what its code was more
+static void add_cut(const bn_product_t *product, const cut_t *cut, uint32_t groups) {
+    const uint32_t *weights = bn_weights_at(product, cut->column >> 3);
+    const int32_t more = cut->more, twice = 2 * more;
+    int32_t *out = product->out[0];
+    for (uint32_t blocks = bn_blocks_of(product); blocks > 0; blocks--, weights += groups) {
+        // The column's bit of each byte, at its top.
+        uint32_t word = *weights << (7 - (cut->column & 7));
+        *out++ += ((int32_t)(word << 24) >> 31 & twice) - more;
+        *out++ += ((int32_t)(word << 16) >> 31 & twice) - more;
+        *out++ += ((int32_t)(word << 8) >> 31 & twice) - more;
+        *out++ += ((int32_t)word >> 31 & twice) - more;
+    }
+}
+
+// Cuts the codes of all groups; more than MOST_CUTS: that would take too many.
+static int cut_codes(int8_t *codes, uint32_t groups, cut_t cuts[MOST_CUTS]) {
+    int count = 0;
+    for (uint32_t group = 0; count <= MOST_CUTS; group++) {
+        group += bn_first_wide(codes + 8 * group, groups - group);
+        if (group == groups) {
+            break;
+        }
+        count = cut_group(codes, group, cuts, count);
+    }
+    return count;
+}
+
+static void add_groups(const bn_input_t *input, const bn_product_t *product, uint32_t groups) {
+    bn_stretch_t stretch;
+    stretch.tables = input->tables;
+    stretch.start = -(int32_t)(BN_NARROW_BIAS * groups);
+    for (uint32_t group = 0; group < groups; group += stretch.groups) {
+        stretch.groups = BN_MIN(groups - group, BN_NARROW_AT_ONCE);
+        stretch.skip = 4 * (groups - stretch.groups);
+        bn_build_narrow(input->tables, input->codes[0] + 8 * group, stretch.groups);
+        bn_add_rows_narrow(&stretch, bn_weights_at(product, group), product->out[0], bn_blocks_of(product));
+        stretch.start = BN_FROM_OUT;
+    }
+}
+
+int bn_bitlinear_narrow(const bn_input_t *input, const bn_product_t *product, uint32_t groups) {
+    int8_t *codes = input->codes[0];
+    cut_t cuts[MOST_CUTS];
+    int count = cut_codes(codes, groups, cuts);
+    if (count > MOST_CUTS) {
+        for (int i = 0; i < MOST_CUTS; i++) {
+            codes[cuts[i].column] = (int8_t)(codes[cuts[i].column] + cuts[i].more);
+        }
+        return 0;
+    }
+    add_groups(input, product, groups);
+    for (int i = 0; i < count; i++) {
+        add_cut(product, &cuts[i], groups);
+    }
+    return 1;
+}
+
+#endif
