@@ -206,9 +206,3 @@ void bn_copy(void *to, const void *from, uint32_t n) {
         ((uint8_t *)to)[i] = ((const uint8_t *)from)[i];
     }
 }
-
-void bn_clear(int32_t *x, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        x[i] = 0;
-    }
-}

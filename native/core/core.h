@@ -151,7 +151,6 @@ bn_scale_t bn_norm_quant(
 void bn_requant(int32_t *acc, uint32_t n, uint32_t bound, const bn_scale_t *scale, int fraction_bits);
 uint32_t bn_add_requant(int32_t *x, const int32_t *acc, uint32_t n, uint32_t bound, const bn_scale_t *scale);
 void bn_copy(void *to, const void *from, uint32_t n);
-void bn_clear(int32_t *x, uint32_t n);
 
 // model.c
 int bn_read_header(const uint8_t *model, size_t size, bn_config_t *config);

@@ -61,24 +61,33 @@ static void open_decoder(decoder_t *d, bn_state_t *state, const uint8_t *model, 
     open_token(&d->token[2 - count], memory + b->token_size, b);
 }
 
-static int32_t embedding_code(const uint8_t *row, uint32_t i, int bits) {
+// x[n] = codes of 8 or 4 bits
+static void unpack(int32_t *x, const uint8_t *row, uint32_t n, int bits) {
     if (bits == 8) {
-        return bn_signed_byte(row[i]);
+        for (uint32_t i = 0; i < n; i++) {
+            x[i] = bn_signed_byte(row[i]);
+        }
+        return;
     }
-    return i & 1 ? bn_high_nibble(row[i >> 1]) : bn_low_nibble(row[i >> 1]);
+    for (; n > 1; n -= 2) {
+        uint32_t byte = *row++;
+        *x++ = bn_low_nibble(byte);
+        *x++ = bn_high_nibble(byte);
+    }
+    if (n > 0) {
+        *x = bn_low_nibble(*row);
+    }
 }
 
 static void embed(const decoder_t *d, token_t *token, uint32_t id) {
     const bn_config_t *config = d->config;
-    uint32_t n = config->hidden_size;
     const uint8_t *embedding = d->model + d->weights->embedding;
     const uint8_t *row = embedding + 4 + id * bn_embedding_row_size(config);
     bn_scale_t scale = bn_read_scale(embedding);
-    for (uint32_t i = 0; i < n; i++) {
-        token->out[i] = embedding_code(row, i, config->embedding_bits);
-    }
-    bn_clear(token->x, n);
-    token->x_magnitudes = bn_add_requant(token->x, token->out, n, LARGEST_CODE, &scale);
+    uint32_t n = config->hidden_size;
+    unpack(token->x, row, n, config->embedding_bits);
+    bn_requant(token->x, n, LARGEST_CODE, &scale, 16);
+    token->x_magnitudes = bn_magnitudes(token->x, n);
 }
 
 // codes = the norm of x, quantized
