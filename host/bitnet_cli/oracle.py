@@ -376,9 +376,9 @@ class Oracle:
         k, s_k = normalize(requant(key, mul(r, layer.k.scale), 12, bounds), 15, bounds)
         v = requant(value, mul(r, layer.v.scale), 12, bounds)
         down = max(0, (127 * config.hidden_size).bit_length() - 15)
-        scaled = [angle * c_q.m[..., None, None] >> 15 for angle in angles]
+        cosine, sine = (angle * c_q.m[..., None, None] >> 15 for angle in angles)
         query_limit = 127 if config.head_dim <= 32 else 63
-        q_codes, e_q = head_quant(rope(self._heads(query >> down), *scaled, bounds), query_limit)
+        q_codes, e_q = head_quant(rope(self._heads(query >> down), cosine, sine, bounds), query_limit)
         k_codes, e_k = head_quant(rope(self._heads(k), *angles, bounds), _KEY_LIMIT)
         v_codes, e_v = head_quant(self._heads(v), _KEY_LIMIT)
         cache.enter((k_codes, e_k + s_k - 14), (v_codes, e_v))

@@ -94,11 +94,10 @@ static void open_query(bn_query_t *query, const int32_t *q, uint32_t head_dim, i
     query->shift = -exponent;
     int32_t sum = 0;
     uint32_t *pairs = query->pairs;
-    for (const int8_t *code = codes; code < codes + head_dim; code += BN_CODES_PER_WORD) {
-        for (int j = 0; j < BN_PAIRS_PER_WORD; j++) {
-            int32_t first = code[j], second = code[j + BN_PAIRS_PER_WORD];
-            sum += first + second;
-            *pairs++ = 0 - ((uint32_t)first << 16) - (uint32_t)second;
+    for (uint32_t word = 0; word < head_dim; word += BN_CODES_PER_WORD) {
+        for (uint32_t j = word; j < word + BN_PAIRS_PER_WORD; j++) {
+            sum += codes[j] + codes[j + BN_PAIRS_PER_WORD];
+            *pairs++ = 0 - ((uint32_t)codes[j] << 16) - (uint32_t)codes[j + BN_PAIRS_PER_WORD];
         }
     }
     query->start = ((uint32_t)(BN_CODE_BIAS * sum) << 16) + (1 << 15);
@@ -120,15 +119,15 @@ static void weigh_values(
     uint32_t p = BN_MAX(softmax->p, LEAST_SUM);
     int length = bn_bitlen(p), down = length > 13 ? length - 13 : 0;
     uint32_t reciprocal = (uint32_t)bn_recip(p << (16 - length));
-    int32_t sums[BN_MAX_HEAD_DIM];
-    for (uint32_t j = 0; j < BN_CODES_PER_WORD * rows->words; j++) {
-        sums[j] = -(int32_t)(BN_CODE_BIAS * softmax->w);
-    }
-    for (uint32_t word = 0; word < rows->words; word++) {
-        bn_weigh_rows(rows, 4 * (1 + rows->words + word), weights, sums + word * BN_CODES_PER_WORD);
-    }
-    for (uint32_t j = 0; j < dim; j++) {
-        head[j] = (int32_t)((uint32_t)(sums[j] >> down) * reciprocal) >> (length - 6 - down);
+    for (uint32_t word = 0; word < rows->words; word++, head += BN_CODES_PER_WORD, dim -= BN_CODES_PER_WORD) {
+        int32_t sums[BN_CODES_PER_WORD];
+        for (int j = 0; j < BN_CODES_PER_WORD; j++) {
+            sums[j] = -(int32_t)(BN_CODE_BIAS * softmax->w);
+        }
+        bn_weigh_rows(rows, 4 * (1 + rows->words + word), weights, sums);
+        for (uint32_t j = 0; j < BN_CODES_PER_WORD && j < dim; j++) {
+            head[j] = (int32_t)((uint32_t)(sums[j] >> down) * reciprocal) >> (length - 6 - down);
+        }
     }
 }
 
