@@ -1,5 +1,6 @@
 // RoPE, the int4 KV cache and attention: SPEC.md 2.1, steps 2 to 6.
 #include "kv.h"
+#include "vector.h"
 
 enum { K_BITS = 4, V_BITS = 4 };
 enum { FEW_DIMS = 32 };   // up to so many, sums of queries of 8 bits stay below 2^15
@@ -20,17 +21,6 @@ void bn_scale_angles(const int16_t *rope, int16_t *scaled, uint32_t head_dim, in
     }
 }
 
-void bn_rope(int32_t *x, uint32_t heads, uint32_t head_dim, const int16_t *rope) {
-    uint32_t half = head_dim >> 1;
-    for (; heads > 0; heads--, x += head_dim) {
-        for (uint32_t i = 0; i < half; i++) {
-            int32_t a = x[i], b = x[i + half], c = rope[2 * i], n = rope[2 * i + 1];
-            x[i] = a * c - b * n;
-            x[i + half] = a * n + b * c;
-        }
-    }
-}
-
 // --- the cache ---
 
 // Words of the codes of one head.
@@ -47,23 +37,32 @@ uint32_t bn_cache_row_size(const bn_config_t *config) {
     return config->num_kv_heads * head_size(config->head_dim);
 }
 
-// Quantizes a head to `bits` and pads it with zeros to a whole word. Returns the exponent.
-static int quantize_head(const int32_t *x, uint32_t head_dim, int bits, int8_t codes[BN_MAX_HEAD_DIM]) {
+// The codes of a head, padded with zeros to whole words.
+typedef union {
+    int8_t codes[BN_MAX_HEAD_DIM];
+    uint32_t fours[BN_MAX_HEAD_DIM / 4];
+} head_t;
+
+// Returns the exponent.
+static int quantize_head(const int32_t *x, uint32_t head_dim, int bits, head_t *head) {
     for (uint32_t j = head_dim; j & (BN_CODES_PER_WORD - 1); j++) {
-        codes[j] = 0;
+        head->codes[j] = 0;
     }
-    return bn_quantize(x, head_dim, bits, codes);
+    return bn_quantize(x, head_dim, bits, head->codes);
+}
+
+// Four codes, each plus BN_CODE_BIAS, as nibbles.
+static uint32_t pack_codes(uint32_t four) {
+    uint32_t nibbles = (four & 0x0F0F0F0F) ^ (BN_CODE_BIAS * 0x01010101);
+    nibbles = (nibbles | nibbles >> 4) & 0x00FF00FF;
+    return (nibbles | nibbles >> 8) & 0xFFFF;
 }
 
 static int store_head(const int32_t *x, uint32_t head_dim, int bits, uint32_t *words) {
-    int8_t codes[BN_MAX_HEAD_DIM];
-    int exponent = quantize_head(x, head_dim, bits, codes);
-    for (uint32_t j = 0; j < head_dim; j += BN_CODES_PER_WORD) {
-        uint32_t word = 0;
-        for (uint32_t i = BN_CODES_PER_WORD; i > 0; i--) {
-            word = word << 4 | (uint32_t)(codes[j + i - 1] + BN_CODE_BIAS);
-        }
-        *words++ = word;
+    head_t head;
+    int exponent = quantize_head(x, head_dim, bits, &head);
+    for (uint32_t i = 0; i < 2 * words_per_head(head_dim); i += 2) {
+        *words++ = pack_codes(head.fours[i]) | pack_codes(head.fours[i + 1]) << 16;
     }
     return exponent;
 }
@@ -89,25 +88,25 @@ void bn_fill_weights(uint8_t weights[BN_NO_WEIGHT]) {
 }
 
 static void open_query(bn_query_t *query, const int32_t *q, uint32_t head_dim, int exponent) {
-    int8_t codes[BN_MAX_HEAD_DIM];
-    exponent += quantize_head(q, head_dim, head_dim <= FEW_DIMS ? 8 : 7, codes);
+    head_t head;
+    exponent += quantize_head(q, head_dim, head_dim <= FEW_DIMS ? 8 : 7, &head);
     query->shift = -exponent;
     int32_t sum = 0;
-    uint32_t *pairs = query->pairs;
-    for (uint32_t word = 0; word < head_dim; word += BN_CODES_PER_WORD) {
-        for (uint32_t j = word; j < word + BN_PAIRS_PER_WORD; j++) {
-            sum += codes[j] + codes[j + BN_PAIRS_PER_WORD];
-            *pairs++ = 0 - ((uint32_t)codes[j] << 16) - (uint32_t)codes[j + BN_PAIRS_PER_WORD];
+    uint32_t *pair = query->pairs, *end = pair + BN_PAIRS_PER_WORD * words_per_head(head_dim);
+    for (const int8_t *code = head.codes; pair < end; code += BN_CODES_PER_WORD - BN_PAIRS_PER_WORD) {
+        for (const int8_t *half = code + BN_PAIRS_PER_WORD; code < half; code++) {
+            sum += code[0] + code[BN_PAIRS_PER_WORD];
+            *pair++ = 0 - ((uint32_t)code[0] << 16) - (uint32_t)code[BN_PAIRS_PER_WORD];
         }
     }
     query->start = ((uint32_t)(BN_CODE_BIAS * sum) << 16) + (1 << 15);
 }
 
-static int32_t greatest_v_exponent(const bn_rows_t *rows) {
-    const uint8_t *row = rows->first;
-    int32_t greatest = INT8_MIN;
-    for (uint32_t t = rows->rows; t > 0; t--, row += rows->row_size) {
-        greatest = BN_MAX(greatest, (int8_t)row[1]);
+static uint32_t greatest_v_exponent(const bn_rows_t *rows) {
+    const uint8_t *exponent = rows->first + 1;
+    uint32_t greatest = 0;
+    for (uint32_t t = rows->rows; t > 0; t--, exponent += rows->row_size) {
+        greatest = BN_MAX(greatest, *exponent);
     }
     return greatest;
 }
@@ -133,7 +132,7 @@ static void weigh_values(
 
 // heads[count][head_dim]: each query of a kv head becomes the attention's output. Returns the exponent of all
 // of them, the greatest of v.
-int bn_attend(const bn_cache_t *cache, uint32_t kv_head, const bn_heads_t *heads, int32_t *x) {
+uint32_t bn_attend(const bn_cache_t *cache, uint32_t kv_head, const bn_heads_t *heads, int32_t *x) {
     uint32_t dim = cache->head_dim;
     bn_rows_t rows = {
         cache->rows + kv_head * head_size(dim), cache->row_size, cache->filled, words_per_head(dim)};

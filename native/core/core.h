@@ -146,7 +146,6 @@ bn_scale_t bn_read_scale(const uint8_t *data);
 void bn_scale_down(int32_t *x, uint32_t n, int s);
 int bn_scale_to(int32_t *x, uint32_t n, int length, int bits);
 int bn_normalize(int32_t *x, uint32_t n, int bits);
-int bn_quantize(const int32_t *x, uint32_t n, int bits, int8_t *codes);
 bn_scale_t bn_norm_quant(
     const int32_t *x, int32_t *work, const int16_t *gamma, uint32_t n, int bits, int8_t *codes);
 void bn_requant(int32_t *acc, uint32_t n, uint32_t bound, const bn_scale_t *scale, int fraction_bits);
@@ -185,11 +184,10 @@ void bn_bitlinear_pair(const bn_input_t *input, const bn_product_t *products, in
 uint32_t bn_cache_row_size(const bn_config_t *config);
 void bn_rope_angles(int16_t *rope, const uint32_t *rope_step, uint32_t head_dim, uint32_t position);
 void bn_scale_angles(const int16_t *rope, int16_t *scaled, uint32_t head_dim, int32_t m);
-void bn_rope(int32_t *x, uint32_t heads, uint32_t head_dim, const int16_t *rope);
 void bn_cache_store(
     const bn_cache_t *cache, uint32_t slot, const int32_t *k, const int32_t *v, int k_exponent);
 void bn_fill_weights(uint8_t weights[BN_NO_WEIGHT]);
-int bn_attend(const bn_cache_t *cache, uint32_t kv_head, const bn_heads_t *heads, int32_t *x);
+uint32_t bn_attend(const bn_cache_t *cache, uint32_t kv_head, const bn_heads_t *heads, int32_t *x);
 
 // decoder.c
 bn_scale_t bn_final_norm(bn_state_t *state, const uint8_t *model);

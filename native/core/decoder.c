@@ -1,5 +1,6 @@
 // The forward pass: SPEC.md 2.1 from top to bottom. Pointers are made from the state's offsets at each call,
 // so the state itself holds none and may move.
+#include "kv.h"
 #include "vector.h"
 
 enum { FINAL_BITS = 8, LARGEST_CODE = 127 };
@@ -173,7 +174,7 @@ static int turn_query(const decoder_t *d, const token_t *token, const uint8_t *m
     const bn_config_t *config = d->config;
     bn_scale_t matrix_scale = bn_read_scale(matrix), scale = bn_mul(&token->scale, &matrix_scale);
     int down = BN_MAX(bn_bitlen(LARGEST_CODE * config->hidden_size) - 15, 0);
-    int16_t angles[BN_MAX_HEAD_DIM];
+    _Alignas(4) int16_t angles[BN_MAX_HEAD_DIM];
     bn_scale_angles(token->rope, angles, config->head_dim, scale.m);
     bn_scale_down(token->work, d->query_size, down);
     bn_rope(token->work, config->num_heads, config->head_dim, angles);
@@ -192,16 +193,16 @@ static void attend_heads(const decoder_t *d, const token_t *token, int q_exponen
     const bn_config_t *config = d->config;
     bn_heads_t heads = {heads_per_kv_head(config), q_exponent, d->softmax, d->scores};
     uint32_t n = heads.count * config->head_dim;
-    int8_t exponents[BN_MAX_HEADS];
-    int largest = INT8_MIN;
+    uint8_t exponents[BN_MAX_HEADS];
+    uint32_t largest = 0;
     for (uint32_t i = 0; i < config->num_kv_heads; i++) {
-        int exponent = bn_attend(&d->cache, i, &heads, token->work + i * n);
-        exponents[i] = (int8_t)exponent;
+        uint32_t exponent = bn_attend(&d->cache, i, &heads, token->work + i * n);
+        exponents[i] = (uint8_t)exponent;
         largest = BN_MAX(largest, exponent);
     }
     for (uint32_t i = 0; i < config->num_kv_heads; i++) {
-        int down = largest - exponents[i];
-        bn_scale_down(token->work + i * n, n, down < 31 ? down : 31);
+        uint32_t down = largest - exponents[i];
+        bn_scale_down(token->work + i * n, n, down < 31 ? (int)down : 31);
     }
 }
 

@@ -36,7 +36,7 @@ void bn_weigh_scores(const bn_rows_t *rows, bn_softmax_t *softmax, int32_t *scor
     for (uint32_t t = 0; t < rows->rows; t++, row += rows->row_size) {
         uint32_t distance = (uint32_t)(scores[t] - softmax->least);
         uint32_t p = distance < BN_NO_WEIGHT ? softmax->weights[distance] : 0;
-        uint32_t down = (uint32_t)(softmax->exponent - (int8_t)row[1]);
+        uint32_t down = softmax->exponent - row[1];
         uint32_t w = p >> (down < 31 ? down : 31);
         softmax->p += p;
         softmax->w += w;
@@ -74,4 +74,15 @@ void bn_weigh_rows(
         row = weigh_some(row, rows->row_size, weights, BN_ROWS_PER_SUM, sums);
     }
     weigh_some(row, rows->row_size, weights, left, sums);
+}
+
+void bn_rope(int32_t *x, uint32_t heads, uint32_t head_dim, const int16_t *angles) {
+    uint32_t half = head_dim >> 1;
+    for (; heads > 0; heads--, x += head_dim) {
+        for (uint32_t i = 0; i < half; i++) {
+            int32_t a = x[i], b = x[i + half], c = angles[2 * i], n = angles[2 * i + 1];
+            x[i] = a * c - b * n;
+            x[i + half] = a * n + b * c;
+        }
+    }
 }

@@ -37,7 +37,7 @@ int32_t bn_score_rows(const bn_rows_t *rows, const bn_query_t *query, int32_t *s
 typedef struct {
     const uint8_t *weights; // [BN_NO_WEIGHT] by distance
     int32_t least;          // of the scores
-    int32_t exponent;       // the greatest of v
+    uint32_t exponent;      // the greatest of v
     uint32_t p, w;          // Σ p_t, Σ w_t
 } bn_softmax_t;
 
@@ -48,5 +48,8 @@ void bn_weigh_scores(const bn_rows_t *rows, bn_softmax_t *softmax, int32_t *scor
 // each row. No BN_ROWS_PER_SUM weights in a row may add up to more than 2^12.
 void bn_weigh_rows(
     const bn_rows_t *rows, uint32_t offset, const int32_t *weights, int32_t sums[BN_CODES_PER_WORD]);
+
+// SPEC.md's ROPE; angles from a multiple of 4 on.
+void bn_rope(int32_t *x, uint32_t heads, uint32_t head_dim, const int16_t *angles);
 
 #endif

@@ -20,6 +20,9 @@ uint32_t bn_weigh_by_gamma(const int32_t *x, int32_t *y, const int16_t *gamma, u
 // codes = clamp(RSHR(x, e), ±(2^(bits−1) − 1)) where |RSHR(x, e)| <= 2^(bits−1)
 void bn_round(const int32_t *x, int8_t *codes, uint32_t n, uint32_t e, uint32_t bits);
 
+// HEAD_QUANT of n elements, an even number, to codes of `bits`; returns the exponent.
+int bn_quantize(const int32_t *x, uint32_t n, int bits, int8_t *codes);
+
 // x = max(x, 0); returns magnitudes(x).
 uint32_t bn_relu(int32_t *x, uint32_t n);
 
