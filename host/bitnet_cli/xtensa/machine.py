@@ -44,16 +44,16 @@ def qemu_command(program: Path, *options: str) -> list[str]:
     return [find_qemu(), "-cpu", "de233_fpu", *options, str(program)]
 
 
-def compile_guest(output: Path, *sources: Path, include: tuple[Path, ...] = ()) -> Path:
-    """A program for the emulator from C files that have a guest_main(); raises BitnetError."""
+def compile_guest(output: Path, *arguments: str | Path) -> Path:
+    """A program for the emulator; GCC's `arguments` name a C file with guest_main(). Raises BitnetError."""
     toolchain = find_tools(XTENSA)
-    flags = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-mtext-section-literals")
+    flags = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-mlongcalls")
     command: list[str | Path] = [
         toolchain.prefix + "gcc",
         *(*flags, "-fno-tree-loop-distribute-patterns", "-nostdlib", "-static"),
-        *(f"-I{folder}" for folder in (FOLDER, *include)),
-        *(FOLDER / "start.S", FOLDER / "guest.c", *sources),
-        *("-Wl,-Ttext-segment=0x20000000", "-o", output),
+        *(f"-I{FOLDER}", FOLDER / "start.S", FOLDER / "guest.c", *arguments),
+        # All memory may be executed: a program may load code.
+        *("-Wl,--omagic", "-o", output),
     ]
     _compile(command, toolchain.environment)
     return output
