@@ -16,7 +16,7 @@ INSTRUCTIONS = {
     *"add addi addmi addx2 addx4 addx8 and extui movi neg or sub subx2 subx4 subx8 xor abs nop".split(),
     *"sll slli sra srai src srl srli ssai ssl ssr ssa8l".split(),
     *"l8ui l16si l16ui l32i l32r s8i s16i s32i memw".split(),
-    *"moveqz movnez movltz movgez j jx".split(),
+    *"moveqz movnez movltz movgez call0 j jx".split(),
     *"ball bany bbc bbci bbs bbsi beq beqi beqz bge bgei bgeu bgeui bgez".split(),
     *"blt blti bltu bltui bltz bnall bne bnei bnez bnone".split(),
     # code density
