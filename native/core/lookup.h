@@ -3,7 +3,7 @@
 // Building a table costs one addition per entry or two, and every row of every matrix that reads this input
 // then needs one lookup per group.
 //
-// lookup.c is for every processor; lookup_<architecture>.S replaces it on one, with tables in the order it likes.
+// lookup.c is for every processor; lookup_<architecture>.S replaces it on one. The order of entries is its own.
 #ifndef BITNET_LOOKUP_H
 #define BITNET_LOOKUP_H
 
