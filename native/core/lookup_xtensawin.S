@@ -4,7 +4,11 @@
 // what is not a lookup must be rare. The offsets of loads take the place of a pointer into the weights, and
 // all tables have words as entries: for a pair of tokens as lookup.h says, for one token with the sums of two
 // groups, that of the first in the low half. If the number of groups is odd, the first table has only the
-// first group, in its high half. Nothing but these functions knows that.
+// first group.
+//
+// Nor has one token's table the bias of lookup.h, which would have to be taken off again: entries are signed.
+// A low half must not be negative, because it is computed together with the high half; it gets a bias, and
+// the high half the opposite one. Nothing but these functions knows all that.
 //
 // a0 and a1 belong to the register windows. Between a load and the use of what it loads, which would wait,
 // stand other instructions. The code holds no data: on an ESP32 no byte of it can be loaded.
@@ -29,38 +33,48 @@
 
     .equ AT_ONCE, 26            // tables, at most
 
-    // A weight word, at `offset` from a3: four rows of one group. a2: the table; a8-a11: the sums.
-    .macro group offset, load, half
-    l8ui a12, a3, \offset
-    l8ui a13, a3, \offset + 1
-    l8ui a14, a3, \offset + 2
-    l8ui a15, a3, \offset + 3
+    // The entries of a weight word, `offset` from \weights: four rows of one group. a2: the table.
+    .macro look_up weights, offset, load, half, r0, r1, r2, r3
+    l8ui a12, \weights, \offset
+    l8ui a13, \weights, \offset + 1
+    l8ui a14, \weights, \offset + 2
+    l8ui a15, \weights, \offset + 3
     addx4 a12, a12, a2
     addx4 a13, a13, a2
     addx4 a14, a14, a2
     addx4 a15, a15, a2
-    \load a12, a12, \half
-    \load a13, a13, \half
-    \load a14, a14, \half
-    \load a15, a15, \half
+    \load \r0, a12, \half
+    \load \r1, a13, \half
+    \load \r2, a14, \half
+    \load \r3, a15, \half
+    .endm
+
+    // a8-a11 are the sums.
+    .macro add_entries
     add.n a8, a8, a12
     add.n a9, a9, a13
     add.n a10, a10, a14
     add.n a11, a11, a15
     .endm
 
+    .macro group offset, load, half
+    look_up a3, \offset, \load, \half, a12, a13, a14, a15
+    add_entries
+    .endm
+
     // All groups that a stretch can have.
     .macro groups_of_one
     .set weights, 0
     .rept AT_ONCE
-    group weights, l16ui, 0
-    group weights + 4, l16ui, 2
+    group weights, l16si, 0
+    group weights + 4, l16si, 2
     addmi a2, a2, 1024
     .set weights, weights + 8
     .endr
     .endm
     .equ ONE_WEIGHTS, 8 * AT_ONCE
     .equ ONE_GROUP, 44          // bytes of code
+    .equ NEXT_TABLE, 3
 
     .macro groups_of_pair
     .set weights, 0
@@ -71,17 +85,26 @@
     .endr
     .endm
     .equ PAIR_WEIGHTS, 4 * AT_ONCE
-    .equ PAIR_GROUP, 43
+    .equ PAIR_GROUP, 40
 
     // a2: the stretch, a3: weights, a4: out, a5: blocks of rows, at least one.
     //
-    // There is no loop over the groups: the code for as many as a stretch can have stands in a row, and each
-    // block enters it where as many are left as it has, at a7. a3 goes to where the weights of the very first
-    // would be. [a1]: the tables; bytes of weights from one block to the next.
-    .macro rows name, groups
+    // There is no loop over the groups. The entries of a block's first group become its sums; the code for as
+    // many as a stretch can have stands in a row, and the block enters it where as many are left as it has.
+    // a3 goes to where the weights of all would begin, a6 bytes before those of the first. a7: where to go
+    // after the first group, which is into that row or, if the sums go on from `out`, to what adds that.
+    // [a1]: the tables; bytes of weights from one block to the next; where to enter the row.
+    .macro rows name, load, groups
     begin \name
     mov.n a7, a0
-    call0 \name\()_prepare     // leaves in a0 where the groups begin
+    call0 \name\()_prepare     // leaves in a0 where this goes on
+    l32i.n a12, a4, 0
+    l32i.n a13, a4, 4
+    l32i.n a14, a4, 8
+    l32i.n a15, a4, 12
+    add_entries
+    l32i.n a12, a1, 8
+    jx a12
     \groups
     s32i.n a8, a4, 0
     s32i.n a9, a4, 4
@@ -93,66 +116,61 @@
     beq a4, a5, \name\()_done
 \name\()_block:
     l32i.n a2, a1, 0
-    beqi a6, 1, \name\()_continue   // BN_FROM_OUT
-    mov.n a8, a6
-    mov.n a9, a6
-    mov.n a10, a6
-    mov.n a11, a6
-    jx a7
-\name\()_continue:
-    l32i.n a8, a4, 0
-    l32i.n a9, a4, 4
-    l32i.n a10, a4, 8
-    l32i.n a11, a4, 12
+    add.n a15, a3, a6
+    look_up a15, 0, \load, 0, a8, a9, a10, a11
     jx a7
 \name\()_done:
     retw.n
     .balign 4
 \name\()_prepare:
+    .endm
+    .equ ADD_OUT, 21            // bytes of code before the groups
+
+    // The registers of `rows`, and a9: groups. \all: bytes of code of all groups.
+    .macro prepare weights, group, all
     l32i.n a8, a2, 0            // tables
     l32i.n a9, a2, 4            // groups
     l32i.n a10, a2, 8           // skip
-    l32i.n a6, a2, 12           // start
+    l32i.n a13, a2, 12          // start
     s32i.n a8, a1, 0
     slli a11, a9, 2
     add.n a10, a10, a11
     s32i.n a10, a1, 4
     slli a5, a5, 4
     add.n a5, a5, a4            // end of out
-    .endm
-
-    // a0 goes back to a7, a7 = the end of the groups
-    .macro find_end groups
-    mov.n a8, a0
+    movi a6, \weights
+    sub a6, a6, a11
+    sub a3, a3, a6
+    mov.n a12, a0
     mov.n a0, a7
-    addmi a7, a8, \groups & -256
-    addi a7, a7, \groups & 255
+    // the groups after the first, from the end
+    addmi a7, a12, (ADD_OUT + \all + \group + 128) & -256
+    addi a7, a7, ((ADD_OUT + \all + \group + 128) & 255) - 128
+    movi.n a14, \group
+    mull a14, a14, a9
+    sub a7, a7, a14
     .endm
 
-    rows bn_add_rows, groups_of_one
-    addi a11, a11, -ONE_WEIGHTS / 2
-    addi a11, a11, -ONE_WEIGHTS / 2
-    add.n a3, a3, a11
-    find_end AT_ONCE * (2 * ONE_GROUP + 3)
-    movi.n a12, ONE_GROUP
-    mull a12, a12, a9
-    sub a7, a7, a12
-    addi.n a9, a9, 1
-    srli a9, a9, 1              // tables
+    // a9: tables. The code goes on to the next table as often.
+    .macro enter name
     addx2 a9, a9, a9
     sub a7, a7, a9
-    j bn_add_rows_block
-    .size bn_add_rows, . - bn_add_rows
+    s32i.n a7, a1, 8
+    addi.n a13, a13, -1         // BN_FROM_OUT
+    moveqz a7, a12, a13
+    j \name\()_block
+    .size \name, . - \name
+    .endm
 
-    rows bn_add_rows_pair, groups_of_pair
-    addi a11, a11, -PAIR_WEIGHTS
-    add.n a3, a3, a11
-    find_end AT_ONCE * PAIR_GROUP
-    movi.n a12, PAIR_GROUP
-    mull a12, a12, a9
-    sub a7, a7, a12
-    j bn_add_rows_pair_block
-    .size bn_add_rows_pair, . - bn_add_rows_pair
+    rows bn_add_rows, l16si, groups_of_one
+    prepare ONE_WEIGHTS, ONE_GROUP, AT_ONCE * (2 * ONE_GROUP + NEXT_TABLE)
+    addi.n a9, a9, 1
+    srli a9, a9, 1
+    enter bn_add_rows
+
+    rows bn_add_rows_pair, l32i.n, groups_of_pair
+    prepare PAIR_WEIGHTS, PAIR_GROUP, AT_ONCE * (PAIR_GROUP + NEXT_TABLE)
+    enter bn_add_rows_pair
 
     // a2: pairs, a3: first, a4: second, a5: blocks, at least one
     begin bn_take_apart
@@ -189,13 +207,14 @@ take_block_apart:
     .endm
 
     // [a1]: columns from the second group of a table to the next table's; bytes from the codes of the second
-    // group to those of the first; the bias, in both halves.
+    // group to those of the first; the bias of this table, and of the others
     .equ STEP, 0
     .equ BACK, 4
     .equ BIAS, 8
+    .equ NEXT_BIAS, 12
 
     // a2: tables, a3: codes, a4: groups. Leaves a3 and a4: the codes of both groups of the first table, which
-    // are the same if the groups are odd; a5: tables.
+    // are the same, and without a bias, if the groups are odd; a5: tables.
     .macro two_groups columns
     movi.n a8, 2 * \columns
     s32i.n a8, a1, STEP
@@ -203,14 +222,17 @@ take_block_apart:
     s32i.n a8, a1, BACK
     movi a8, 1024               // BN_TABLE_BIAS
     slli a9, a8, 16
-    add.n a8, a8, a9
-    s32i.n a8, a1, BIAS
+    sub a8, a8, a9
+    s32i.n a8, a1, NEXT_BIAS
     addi.n a5, a4, 1
     srli a5, a5, 1
-    extui a8, a4, 0, 1
+    extui a9, a4, 0, 1
+    movi.n a10, 0
+    movnez a8, a10, a9
+    s32i.n a8, a1, BIAS
     mov.n a4, a3
-    addi.n a9, a3, \columns
-    moveqz a4, a9, a8
+    addi.n a8, a3, \columns
+    moveqz a4, a8, a9
     .endm
 
     // a2: tables, a3 and a4: the codes of both tokens, a5: groups, each of which has a table.
@@ -221,6 +243,7 @@ take_block_apart:
     s32i.n a8, a1, BACK
     movi.n a8, 0
     s32i.n a8, a1, BIAS
+    s32i.n a8, a1, NEXT_BIAS
     .endm
 
     .macro next_codes temporary
@@ -303,6 +326,8 @@ binary_table:
     add.n a8, a8, a10
     srai a8, a8, 1
     sub a8, a11, a8
+    l32i.n a11, a1, NEXT_BIAS
+    s32i.n a11, a1, BIAS
     add.n a9, a8, a9
     add.n a11, a9, a10
     add.n a10, a8, a10
@@ -384,6 +409,8 @@ ternary_table:
     next_codes a15
     // the first word: the bias less all codes, because digit 0 is weight −1
     l32i.n a6, a1, BIAS
+    l32i.n a15, a1, NEXT_BIAS
+    s32i.n a15, a1, BIAS
     add.n a15, a10, a11
     add.n a7, a15, a12
     sub a6, a6, a7

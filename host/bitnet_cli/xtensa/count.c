@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-// What is used of QEMU's interface, which has been the same from QEMU 6 to 10.
+// What is used of QEMU's interface.
 typedef struct qemu_plugin_tb tb_t;
 typedef struct qemu_plugin_insn insn_t;
 void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id, void (*translated)(uint64_t id, tb_t *block));
