@@ -138,8 +138,7 @@ class XtensaMachine:
         regions = (self._start, _CODE_SIZE, 0, _HEAP, _HEAP_SIZE, _CODE_SIZE)
         _send(process, struct.pack("<i6I", self._memory.file, *regions))
         # When it answers, it has read the files of the folder.
-        nothing = next(address for name, address in self._functions.items() if name == "bn_clear")
-        _call(process, nothing, _HEAP, 0)
+        _call(process, self._functions["bn_clear"], _HEAP, 0)
         return process
 
     def reset(self) -> None:
