@@ -121,10 +121,11 @@ class Model:
         finally:
             micropython.heap_unlock()
 
-    def top_k(self, allowed: bytearray, tokens: array, permille: array, count: int) -> int:
+    def top_k(self, allowed: bytearray, tokens: array, permille: array | None, count: int) -> int:
         """The best `count` tokens whose bit is set in `allowed` (LSB first), best first; returns how many.
 
         tokens and permille are array('H') to fill; the probabilities are those among the allowed tokens.
+        With permille=None they are not computed, which is faster.
         """
         micropython.heap_lock()
         try:

@@ -258,26 +258,30 @@ class Bench:
     # --- whole tokens ---
 
     def tokens(self, shape: str, weights: str) -> Iterator[Result]:
-        """One token and the choice after it, and two tokens of a prompt; from flash as well on Cortex-M0+."""
+        """One token and the greedy choice after it, a choice with probabilities, and two tokens of a prompt.
+
+        On Cortex-M0+ also a token whose weights are in flash.
+        """
         config = _config(shape, _TYPES[weights])
         model, layer_weights = random_model(config, 1), count_layer_weights(config)
         suffix = "" if weights == "binary" else f"_{weights}"
-        feed, choice = _Session(self._machine, model).token()
-        yield self._token(f"token_{shape}{suffix}", feed, choice, layer_weights)
+        session = _Session(self._machine, model)
+        yield self._token(f"token_{shape}{suffix}", session, layer_weights)
+        choice = session.choose(with_permille=True)
         yield self._result(f"choice_{shape}{suffix}", choice.cost, layer_weights, None)
-        pair = _Session(self._machine, model).pair()
+        pair = _Session(self._machine, model).feed(2)
         yield self._result(f"prefill2_{shape}{suffix}", pair.cost, 2 * layer_weights, None, "mac")
         if self._target == "cortex-m0plus":
             for name, placement in (("flash", _IN_PLACE), ("streamed", _STREAMED)):
                 rp2040 = Rp2040(PROCESSORS[self._target], self._program)
                 session = _Session(rp2040, model, placement)
                 read = rp2040.missed_bytes + rp2040.dma_bytes
-                feed, choice = session.token()
+                result = self._token(f"token_{shape}{suffix}_{name}", session, layer_weights)
                 read = rp2040.missed_bytes + rp2040.dma_bytes - read
-                result = self._token(f"token_{shape}{suffix}_{name}", feed, choice, layer_weights)
                 yield replace(result, flash_bytes=read)
 
-    def _token(self, kernel: str, feed: Measured, choice: Measured, layer_weights: int) -> Result:
+    def _token(self, kernel: str, session: "_Session", layer_weights: int) -> Result:
+        feed, choice = session.feed(1), session.choose(with_permille=False)
         functions = Counter(feed.by_function) + Counter(choice.by_function)
         result = self._result(kernel, feed.cost + choice.cost, layer_weights, None)
         return replace(result, functions=dict(functions.most_common()))
@@ -329,23 +333,19 @@ class _Session:
         if self._machine.call(name, *arguments) < 0:
             raise BitnetError(f"{name} failed in the emulator")
 
-    def token(self) -> tuple[Measured, Measured]:
-        """A token, and choosing the best of the whole vocabulary after it."""
-        feed = self._feed(1)
-        allowed = self._machine.allocate(b"\xff" * (_VOCABULARY // 8))
-        out = self._machine.allocate(bytes(8))
-        choice = self._machine.measure("bn_top_k", self._state, self._at, allowed, 1, out, out + 4)
-        best = self._oracle.top_k(b"\xff" * (_VOCABULARY // 8), 1)
-        _check(
-            "bn_top_k", struct.unpack("<H2xH", self._machine.read(out, 6)), (best.ids[0], best.permille[0])
-        )
-        return feed, choice
+    def choose(self, with_permille: bool) -> Measured:
+        """The best of the whole vocabulary."""
+        allowed = b"\xff" * (_VOCABULARY // 8)
+        mask, out = self._machine.allocate(allowed), self._machine.allocate(bytes(8))
+        permille = out + 4 if with_permille else 0
+        measured = self._machine.measure("bn_top_k", self._state, self._at, mask, 1, out, permille)
+        best = self._oracle.top_k(allowed, 1)
+        expected = best.ids[0], best.permille[0] if with_permille else 0
+        _check("bn_top_k", struct.unpack("<H2xH", self._machine.read(out, 6)), expected)
+        return measured
 
-    def pair(self) -> Measured:
-        """Two tokens that are fed together."""
-        return self._feed(2)
-
-    def _feed(self, count: int) -> Measured:
+    def feed(self, count: int) -> Measured:
+        """The next token, or two tokens in one call."""
         ids = self._ids[_POSITION : _POSITION + count]
         address = self._machine.allocate(ids.tobytes())
         measured = self._machine.measure("bn_feed", self._state, self._at, address, count)

@@ -1,6 +1,11 @@
 // Logits and the choice among allowed tokens: SPEC.md 2.1 step 3 and 2.2.
 #include "core.h"
 
+enum {
+    NO_PROBABILITY = 15 << 8, // EXP2 is 0 from here on
+    LARGEST_SHIFT = 16,       // with which a distance of 2^16 is always that far
+};
+
 // NULL allows all.
 static int is_allowed(const uint8_t *allowed, uint32_t token) {
     return allowed == NULL || (allowed[token >> 3] >> (token & 7) & 1);
@@ -89,28 +94,28 @@ static int32_t exponent_of(int32_t below, const bn_scale_t *base) {
     return c < 0 ? 1 << 30 : ((below >> p) * base->m) >> (c < 31 ? c : 31);
 }
 
-// The least distance below the greatest logit with which a probability is 0: z grows with the distance. Most
-// tokens are farther, and it takes one comparison to leave them out.
-static int32_t negligible_distance(const bn_scale_t *base) {
-    int32_t distance = 0;
-    for (int32_t step = 1 << 26; step > 0; step >>= 1) {
-        if (bn_exp2(exponent_of(distance + step - 1, base)) != 0) {
-            distance += step;
-        }
+// A distance from which on all probabilities are 0. Most tokens are farther than the least such distance, and
+// it takes one comparison to leave them out; where it is 2^16 or more it is not worth finding.
+static uint32_t negligible_distance(const bn_scale_t *base) {
+    int c = -(base->e + 8);
+    if (base->m == 0 || c < 0 || c > LARGEST_SHIFT) {
+        return UINT32_MAX;
     }
-    return distance;
+    return bn_divide((NO_PROBABILITY << c) + (uint32_t)base->m - 1, (uint32_t)base->m);
 }
 
 // The allowed token that comes next after `last` in the order of falling logits, then of rising ids; −1 if
-// none does.
+// none does, or none is allowed where `last` is −1.
 static int32_t next_best(const int32_t *logits, const uint8_t *allowed, uint32_t vocab_size, int32_t last) {
-    int32_t best = -1;
+    int32_t best = -1, greatest = INT32_MIN;
     for (uint32_t i = 0; i < vocab_size; i++) {
-        if ((best >= 0 && logits[i] <= logits[best]) || !is_allowed(allowed, i)) {
+        int32_t logit = logits[i];
+        if (logit <= greatest || !is_allowed(allowed, i)) {
             continue;
         }
-        if (last < 0 || logits[i] < logits[last] || (logits[i] == logits[last] && (int32_t)i > last)) {
+        if (last < 0 || logit < logits[last] || (logit == logits[last] && (int32_t)i > last)) {
             best = (int32_t)i;
+            greatest = logit;
         }
     }
     return best;
@@ -118,11 +123,12 @@ static int32_t next_best(const int32_t *logits, const uint8_t *allowed, uint32_t
 
 static uint32_t sum_of_probabilities(const int32_t *logits, const uint8_t *allowed, uint32_t vocab_size,
     int32_t greatest, const bn_scale_t *base) {
-    int32_t negligible = greatest - negligible_distance(base);
-    uint32_t sum = 0;
+    uint32_t negligible = negligible_distance(base), sum = 0;
     for (uint32_t i = 0; i < vocab_size; i++) {
-        if (logits[i] > negligible && is_allowed(allowed, i)) {
-            sum += (uint32_t)bn_exp2(exponent_of(greatest - logits[i], base));
+        // What is not allowed can be anything, since it was not computed.
+        uint32_t below = (uint32_t)greatest - (uint32_t)logits[i];
+        if (below < negligible && is_allowed(allowed, i)) {
+            sum += (uint32_t)bn_exp2(exponent_of((int32_t)below, base));
         }
     }
     return sum;
@@ -138,24 +144,24 @@ int bn_top_k(void *memory, const void *model, const uint8_t *allowed, unsigned c
     }
     uint32_t vocab_size = state->config.vocab_size;
     const int32_t *logits = compute_logits(state, model, allowed, &scale);
-    bn_scale_t log2_e = {23637, -14};
-    bn_scale_t base = bn_mul(&scale, &log2_e);
-
-    int32_t token = next_best(logits, allowed, vocab_size, -1);
-    if (token < 0) {
-        return 0;
-    }
-    int32_t greatest = logits[token];
-    uint32_t sum = sum_of_probabilities(logits, allowed, vocab_size, greatest, &base);
     unsigned found = 0;
-    while (found < count && token >= 0) {
-        uint32_t p = (uint32_t)bn_exp2(exponent_of(greatest - logits[token], &base));
+    int32_t token = next_best(logits, allowed, vocab_size, -1);
+    for (; found < count && token >= 0; found++) {
         tokens[found] = (uint16_t)token;
-        permille[found] = (uint16_t)bn_divide(1000 * p, sum);
-        found++;
-        if (found < count) {
+        if (found + 1 < count) {
             token = next_best(logits, allowed, vocab_size, token);
         }
+    }
+    if (found == 0 || permille == NULL) {
+        return (int)found;
+    }
+    bn_scale_t log2_e = {23637, -14};
+    bn_scale_t base = bn_mul(&scale, &log2_e);
+    int32_t greatest = logits[tokens[0]];
+    uint32_t sum = sum_of_probabilities(logits, allowed, vocab_size, greatest, &base);
+    for (unsigned i = 0; i < found; i++) {
+        uint32_t p = (uint32_t)bn_exp2(exponent_of(greatest - logits[tokens[i]], &base));
+        permille[i] = (uint16_t)bn_divide(1000 * p, sum);
     }
     return (int)found;
 }

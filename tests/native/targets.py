@@ -109,10 +109,12 @@ class _Called(ABC):
         self.check("bn_feed", state, model, data, len(tokens))
 
     def top_k(self, state: int, model: int, allowed: bytes, count: int) -> tuple[list[int], list[int]]:
-        """Ids and permille."""
+        """Ids and permille; the ids must be the same without permille."""
         tokens, permille = self.allocate(bytes(2 * count)), self.allocate(bytes(2 * count))
         found = self.check("bn_top_k", state, model, self.allocate(allowed), count, tokens, permille)
         ids, shares = (struct.unpack(f"<{found}H", self.read(p, 2 * found)) for p in (tokens, permille))
+        self.check("bn_top_k", state, model, self.allocate(allowed), count, tokens, 0)
+        assert struct.unpack(f"<{found}H", self.read(tokens, 2 * found)) == ids
         return list(ids), list(shares)
 
 

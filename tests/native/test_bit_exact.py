@@ -35,6 +35,7 @@ SHAPES = {
     "activations-2": (48, 24, 40, 2, 4, 2, 6, 6, 2, 4, 0),
     "binary-head": (45, 24, 40, 1, 4, 2, 6, 6, 8, 8, BINARY),
     "ternary-head": (45, 23, 41, 1, 4, 2, 6, 6, 8, 4, TERNARY),
+    "long-window": (40, 24, 24, 1, 2, 1, 40, 100, 8, 8, 0),
     "smallest": (1, 8, 8, 1, 1, 1, 4, 2, 8, 8, 0),
 }
 WEIGHTS = {"binary": BINARY, "ternary": TERNARY}
@@ -102,6 +103,22 @@ def test_tokens_in_pairs(name: str, shape: str, weights: str) -> None:
         called.check("bn_logits", state, at, out)
         logits = np.frombuffer(called.read(out, 4 * SHAPES[shape][0]), "<i4")
         np.testing.assert_array_equal(logits, expected(shape, weights)[count - 1])
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_more_positions_than_one_sum_holds(name: str) -> None:
+    called = target(name)
+    assert isinstance(called, HostLibrary | Emulated)
+    data = model("long-window", "binary")
+    ids = list(map(int, np.random.default_rng(8).integers(0, 40, 110)))
+    state, at = called.open(data)
+    oracle = Oracle(data, check_bounds=True)
+    out = called.allocate(bytes(4 * 40))
+    for first, end in itertools.pairwise((0, 32, 33, 70, 110)):
+        called.feed(state, at, ids[first:end])
+        oracle.feed(ids[first:end])
+        called.check("bn_logits", state, at, out)
+        np.testing.assert_array_equal(np.frombuffer(called.read(out, 4 * 40), "<i4"), oracle.logits())
 
 
 @pytest.mark.parametrize("placement", [COPIED, STREAMED])

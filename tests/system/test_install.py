@@ -15,7 +15,13 @@ from bitnet_cli.build import ARCHITECTURES
 
 ROOT = Path(__file__).parents[2]
 STOCK_MODEL = ROOT / "device" / "models" / "home.bitnet"
-ROOMS = {"host/bitnet_cli": "", "device": "_device", "native": "_native", "boards": "_boards"}
+ROOMS = {
+    "host/bitnet_cli": "",
+    "device": "_device",
+    "native": "_native",
+    "boards": "_boards",
+    "tests/bench/baselines": "_baselines",
+}
 ANSWER = {"phrase", "intent", "slots", "confidence", "source", "latency_ms", "prompt_tokens"}
 
 needs_stock_model = pytest.mark.skipif(
