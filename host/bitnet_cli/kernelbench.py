@@ -10,21 +10,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from .build import micropython_source, module_path
-from .emulator import PROCESSORS, CortexM0PlusCycles, Emulator, Measured, Program, link
+from . import machines
+from .build import find_tools, micropython_source, module_path
+from .emulator import PROCESSORS, Measured, Program, link
 from .errors import BitnetError
+from .machines import MACHINES, Machine, architecture_of, pointer_size_of
 from .modelfile import BINARY, TERNARY, Config, Int8, Matrix, Scale
 from .oracle import Bounds, Oracle, Scales, requant
 from .paths import BASELINES, DEVICE
 from .random_model import random_model
 from .rp2040 import Rp2040
 
-TARGETS = tuple(PROCESSORS)
+TARGETS = MACHINES
 SIZES = (256, 128)
 """Rows and columns of the matrices."""
 
@@ -87,24 +88,12 @@ class KernelBench:
         return None
 
 
-class Machine(Protocol):
-    """An emulated processor with the core in its memory, such as emulator.Emulator."""
-
-    def reset(self) -> None: ...
-
-    def allocate(self, data: bytes) -> int: ...
-
-    def read(self, address: int, size: int) -> bytes: ...
-
-    def call(self, name: str, *arguments: int) -> int: ...
-
-    def measure(self, name: str, *arguments: int) -> Measured: ...
-
-
 def run(targets: Sequence[str], report: Callable[[str], None]) -> KernelBench:
     """Build the modules of these targets and measure them. Raises BitnetError if a compiler is missing."""
     results: list[Result] = []
     code = []
+    for target in targets:
+        find_tools(architecture_of(target), report)
     source = micropython_source(report)
     for target in targets:
         report(f"{target}: compiling")
@@ -118,7 +107,7 @@ def run(targets: Sequence[str], report: Callable[[str], None]) -> KernelBench:
 
 def _link(target: str, source: Path) -> Program:
     with tempfile.TemporaryDirectory(prefix="bitnet-bench-") as folder:
-        return link(PROCESSORS[target].architecture, source, Path(folder), BASELINES)
+        return link(architecture_of(target), source, Path(folder), BASELINES)
 
 
 def _code(target: str, program: Program) -> Code:
@@ -143,12 +132,9 @@ class Bench:
 
     def __init__(self, target: str, program: Program, machine: Machine | None = None) -> None:
         self._target, self._program = target, program
-        processor = PROCESSORS[target]
-        self._unit, meter = "instructions", None
-        if target == "cortex-m0plus":
-            self._unit, meter = "cycles", CortexM0PlusCycles()
-        self._pointer_size = processor.pointer_size
-        self._machine = machine or Emulator(processor, program, meter)
+        self._unit = "cycles" if target == "cortex-m0plus" else "instructions"
+        self._pointer_size = pointer_size_of(target)
+        self._machine = machine or machines.machine(target, program)
 
     def _result(self, kernel: str, count: int, weights: int, size: int | None, per: str = "weight") -> Result:
         metric = f"{self._unit}_per_{per}"

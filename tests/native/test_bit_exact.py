@@ -15,6 +15,8 @@ from targets import TARGETS, Emulated, HostLibrary, Logits, target
 from unicorn import UcError
 
 TOKENS = 11
+# Those of which any function can be called.
+CALLED = ["x86-64", "cortex-m0plus", "cortex-m7", "rv32imc", "xtensa"]
 COPIED, STREAMED = 1, 2  # bn_placement_t
 ERR_STATE = -8
 NO_DMA = 0xFFFFFFFF  # int −1
@@ -87,7 +89,7 @@ def test_logits(name: str, shape: str, weights: str, record_property: Callable[.
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", ["x86-64", "cortex-m0plus", "cortex-m7", "rv32imc"])
+@pytest.mark.parametrize("name", CALLED)
 def test_tokens_in_pairs(name: str, shape: str, weights: str) -> None:
     """Fed in one call, tokens go two by two; an odd one goes alone."""
     called = target(name)
@@ -103,7 +105,7 @@ def test_tokens_in_pairs(name: str, shape: str, weights: str) -> None:
         np.testing.assert_array_equal(logits, expected(shape, weights)[count - 1])
 
 
-@pytest.mark.parametrize("name", ["x86-64", "cortex-m0plus", "cortex-m7", "rv32imc"])
+@pytest.mark.parametrize("name", CALLED)
 def test_more_positions_than_one_sum_holds(name: str) -> None:
     called = target(name)
     assert isinstance(called, HostLibrary | Emulated)
@@ -121,7 +123,7 @@ def test_more_positions_than_one_sum_holds(name: str) -> None:
 
 @pytest.mark.parametrize("placement", [COPIED, STREAMED])
 @pytest.mark.parametrize("shape", ["plain", "wraps", "ternary-head"])
-@pytest.mark.parametrize("name", ["x86-64", "cortex-m0plus", "cortex-m7", "rv32imc"])
+@pytest.mark.parametrize("name", CALLED)
 def test_placements(name: str, shape: str, placement: int) -> None:
     """Weights copied, or streamed through a buffer for one layer, over several calls."""
     called = target(name)
@@ -231,7 +233,7 @@ def test_a_snapshot_of_the_beginning() -> None:
 
 
 @pytest.mark.parametrize("shape", ["plain", "grouped-heads", "binary-head", "ternary-head", "smallest"])
-@pytest.mark.parametrize("name", ["x86-64", "cortex-m0plus", "cortex-m7", "rv32imc"])
+@pytest.mark.parametrize("name", CALLED)
 def test_top_k(name: str, shape: str) -> None:
     """Over everything, over random masks and over nothing; more asked for than allowed."""
     called = target(name)
