@@ -1,8 +1,6 @@
 // kv.h for every processor.
 #include "kv.h"
 
-enum { PAIR_MASK = 0x000F000F };
-
 // The product of two pairs, (a + b·2^16)·(c + d·2^16), is a·c + (a·d + b·c)·2^16 modulo 2^32: both products
 // of the upper half are wanted, and the lower half stays below 2^15 in size, so that rounding takes it away.
 static int32_t negative_dot(const uint32_t *words, uint32_t count, const bn_query_t *query) {
@@ -10,10 +8,10 @@ static int32_t negative_dot(const uint32_t *words, uint32_t count, const bn_quer
     uint32_t sum = query->start;
     for (; count > 0; count--, pairs += BN_PAIRS_PER_WORD) {
         uint32_t word = *words++;
-        sum += (word & PAIR_MASK) * pairs[0];
-        sum += ((word >> 4) & PAIR_MASK) * pairs[1];
-        sum += ((word >> 8) & PAIR_MASK) * pairs[2];
-        sum += ((word >> 12) & PAIR_MASK) * pairs[3];
+        sum += (word & BN_PAIR_MASK) * pairs[0];
+        sum += ((word >> 4) & BN_PAIR_MASK) * pairs[1];
+        sum += ((word >> 8) & BN_PAIR_MASK) * pairs[2];
+        sum += ((word >> 12) & BN_PAIR_MASK) * pairs[3];
     }
     return (int32_t)sum >> 16;
 }
@@ -50,10 +48,10 @@ static const uint8_t *weigh_some(
     uint32_t sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
     for (uint32_t t = 0; t < count; t++, row += row_size) {
         uint32_t word = *(const uint32_t *)row, weight = (uint32_t)weights[t];
-        sum0 += (word & PAIR_MASK) * weight;
-        sum1 += ((word >> 4) & PAIR_MASK) * weight;
-        sum2 += ((word >> 8) & PAIR_MASK) * weight;
-        sum3 += ((word >> 12) & PAIR_MASK) * weight;
+        sum0 += (word & BN_PAIR_MASK) * weight;
+        sum1 += ((word >> 4) & BN_PAIR_MASK) * weight;
+        sum2 += ((word >> 8) & BN_PAIR_MASK) * weight;
+        sum3 += ((word >> 12) & BN_PAIR_MASK) * weight;
     }
     sums[0] += (int32_t)(sum0 & 0xFFFF);
     sums[1] += (int32_t)(sum1 & 0xFFFF);

@@ -12,6 +12,7 @@ enum {
     BN_CODE_BIAS = 8,
     BN_CODES_PER_WORD = 8,
     BN_PAIRS_PER_WORD = 4,
+    BN_PAIR_MASK = 0x000F000F,
     BN_ROWS_PER_SUM = 32, // sums of so many rows fit 16 bits
 };
 
