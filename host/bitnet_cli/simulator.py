@@ -92,7 +92,7 @@ class SimulatedBoard:
             self.port = os.ttyname(self._slave)
             self._process = subprocess.Popen(
                 _command_line(image, "main", board),
-                env=_environment(board),
+                env=environment(board),
                 stdin=master,
                 stdout=master,
                 stderr=self._errors,
@@ -131,7 +131,7 @@ def infer_many(model: Path | str, phrases: Sequence[str], board: Board = SIM) ->
         image = _write_flash(Path(folder), model, board)
         with subprocess.Popen(
             _command_line(image, "answers", board),
-            env=_environment(board),
+            env=environment(board),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -209,7 +209,7 @@ def _command_line(image: Path, module: str, board: Board) -> list[str]:
     return [micropython(), "-X", f"heapsize={board.heap}", "-c", start]
 
 
-def _environment(board: Board) -> dict[str, str]:
+def environment(board: Board = SIM) -> dict[str, str]:
     """The environment in which MicroPython finds the device package, its native module and the board's."""
     module = module_path(DEVICE / "natmod", board.arch)
     if not module.is_file():
