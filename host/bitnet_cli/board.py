@@ -27,11 +27,13 @@ class Board:
 
     def config(self) -> bytes:
         """The content of the file CONFIG_NAME on the board."""
-        return f"# Written by bitnet-cli, from board.toml of {self.name}.\nWEIGHTS = {self.weights!r}\n".encode()
+        return (
+            f"# Written by bitnet-cli, from board.toml of {self.name}.\nWEIGHTS = {self.weights!r}\n".encode()
+        )
 
 
 def read_board(name: str, boards: Path = BOARDS) -> Board:
-    """The board of a folder under boards/. Raises BitnetError if there is none or it is not described well."""
+    """The board of a folder under boards/. Raises BitnetError if there is none or it is badly described."""
     path = boards / name / "board.toml"
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -46,7 +46,10 @@ def test_a_board_that_is_not_there() -> None:
 
 def free_heap(weights: str) -> int:
     """With the service running, in bytes."""
-    with SimulatedBoard(board=replace(SIM, heap="400k", weights=weights)) as board, AtClient(board.port) as at:
+    with (
+        SimulatedBoard(board=replace(SIM, heap="400k", weights=weights)) as board,
+        AtClient(board.port) as at,
+    ):
         (line,) = at.command("AT+STAT?").lines
         return int(line.removeprefix("+STAT: ").split(",")[0])
 
