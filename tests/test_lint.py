@@ -74,7 +74,7 @@ def test_device_types_are_micropythons(device_config: str, tmp_path: Path) -> No
 
 
 def test_c_is_formatted() -> None:
-    files = c_files("native/**/*.[ch]", "boards/**/*.[ch]", "tests/**/*.[ch]")
+    files = c_files(*(f"{room}/**/*.[ch]" for room in ("native", "host", "boards", "tests")))
     run("clang-format", "--dry-run", "--Werror", *files)
 
 

@@ -85,7 +85,7 @@ class ReplyReader:
         self._clear()
         for token in range(labels.first_intent, labels.first_intent + labels.intent_count):
             self._allow(token)
-        intent = self._choose(True) - labels.first_intent
+        intent = self._choose(with_probability=True) - labels.first_intent
         self.confidence = self._permille[0]
         if intent == labels.unknown or self.confidence < labels.threshold:
             self.intent = None if labels.unknown == _NO_INTENT else labels.unknown
@@ -166,20 +166,21 @@ class ReplyReader:
             self._mask[self._allowed[i] >> 3] = 0
         self._allowed_count = 0
 
-    def _choose(self, always: bool = False) -> int:
+    def _choose(self, with_probability: bool = False) -> int:
         """The best of the allowed tokens, which becomes part of the reply; forbids all tokens again.
 
-        A single allowed token needs no model, unless its probability is wanted (always).
+        A single allowed token needs no model, unless its probability is wanted.
         """
         if self._allowed_count == 0:
             raise _DEAD_END
-        if self._allowed_count == 1 and not always:
+        if self._allowed_count == 1 and not with_probability:
             token = self._allowed[0]
         else:
             if self._pending_count:
                 self._model.feed(self._pending, self._pending_count)
                 self._pending_count = 0
-            self._model.top_k(self._mask, self._best, self._permille, 1)
+            permille = self._permille if with_probability else None
+            self._model.top_k(self._mask, self._best, permille, 1)
             token = self._best[0]
         self._clear()
         self._pending[self._pending_count] = token

@@ -31,9 +31,21 @@ class ModelError(Exception):
     pass
 
 
-def load(path: str | None = None, window: int = 0, placement: str = "in_place") -> "Model":
-    """The model in this file; without a path the first .bitnet file of /rom, /models and /."""
-    return Model(path or _find(), window, placement)
+def load(path: str | None = None, window: int = 0, placement: str | None = None) -> "Model":
+    """The model in this file; without a path the first .bitnet file of /rom, /models and /.
+
+    Without a placement, weights are read from where the board's memory plan says, or in place.
+    """
+    return Model(path or _find(), window, placement or _planned_placement())
+
+
+def _planned_placement() -> str:
+    """What the host has written from board.toml."""
+    try:
+        from bitnet_board import WEIGHTS  # noqa: PLC0415
+    except ImportError:
+        return _PLACEMENTS[0]
+    return WEIGHTS
 
 
 def _find() -> str:
@@ -121,10 +133,11 @@ class Model:
         finally:
             micropython.heap_unlock()
 
-    def top_k(self, allowed: bytearray, tokens: array, permille: array, count: int) -> int:
+    def top_k(self, allowed: bytearray, tokens: array, permille: array | None, count: int) -> int:
         """The best `count` tokens whose bit is set in `allowed` (LSB first), best first; returns how many.
 
         tokens and permille are array('H') to fill; the probabilities are those among the allowed tokens.
+        With permille=None they are not computed, which is faster.
         """
         micropython.heap_lock()
         try:

@@ -38,7 +38,6 @@ class Session:
         if self.tokenizer.token_count != model.vocab_size:
             raise ModelError(model.path + ": the tokenizer is another model's")
         self._one = array("H", [0])
-        self._permille = array("H", [0])
         if model.labels[1]:
             self.labels = Labels(model.data, model.labels[0], model.labels[1], model.vocab_size)
             self._reply = ReplyReader(model, self.tokenizer, self.labels)
@@ -74,7 +73,7 @@ class Session:
         self.requests += 1
         everything = bytearray(b"\xff" * ((self.model.vocab_size + 7) // 8))
         for _ in range(max_tokens):
-            self.model.top_k(everything, self._one, self._permille, 1)
+            self.model.top_k(everything, self._one, None, 1)
             token = self._one[0]
             if self.labels is not None and token == self.labels.end:
                 break

@@ -18,39 +18,46 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import cache
+from .debian import Suite
 from .errors import BitnetError
 from .files import write_atomically
 from .paths import NATIVE
+from .toolchain import Toolchain
+from .xtensa import toolchain as xtensa_toolchain
 
 Report = Callable[[str], None]
 
 ABI = "6.3"
-# What the committed modules were built with; another compiler may choose other instructions.
-COMPILER_VERSION = "12.2"
+XTENSA = "xtensawin"
 
-_SOURCE_PACKAGE = "micropython"
-_SOURCE_VERSION = "1.25.0+ds-1"
+_SOURCE_PACKAGE = "micropython=1.25.0+ds-1"
 _SOURCE_SUITE = "trixie"
 _SOURCE_TARBALL = "micropython_1.25.0+ds.orig.tar.xz"
 _SOURCE_SHA256 = "7b25be99a502f070b2de81dafc08da7051d992325d6e67daa9045a918fffdbea"
 _SOURCE_FOLDER = "micropython-1.25.0"
-_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A MicroPython native architecture and the compiler its `dynruntime.mk` calls."""
+    """A MicroPython native architecture and where its compiler comes from."""
 
-    compiler: str
+    prefix: str
+    """Of the compiler's name, before "gcc"."""
     package: str
+    """Debian's, which has it."""
+    version: str = "12.2"
+    """Of GCC, for the committed module; another may choose other instructions."""
 
 
 ARCHITECTURES = {
-    "x64": Architecture("gcc", "gcc"),
-    "armv6m": Architecture("arm-none-eabi-gcc", "gcc-arm-none-eabi"),
-    "armv7emsp": Architecture("arm-none-eabi-gcc", "gcc-arm-none-eabi"),
-    "armv7emdp": Architecture("arm-none-eabi-gcc", "gcc-arm-none-eabi"),
-    "rv32imc": Architecture("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf"),
+    "x64": Architecture("", "gcc"),
+    "armv6m": Architecture("arm-none-eabi-", "gcc-arm-none-eabi"),
+    "armv7emsp": Architecture("arm-none-eabi-", "gcc-arm-none-eabi"),
+    "armv7emdp": Architecture("arm-none-eabi-", "gcc-arm-none-eabi"),
+    "rv32imc": Architecture("riscv64-unknown-elf-", "gcc-riscv64-unknown-elf"),
+    # Not from PATH: xtensa/toolchain.py finds it.
+    XTENSA: Architecture("xtensa-lx106-elf-", "gcc-xtensa-lx106", "13.3"),
 }
 
 
@@ -72,7 +79,7 @@ def module_path(folder: Path, architecture: str) -> Path:
 def build_into(folder: Path, architectures: list[str], report: Report) -> list[Built]:
     """Build the modules and write each to its place under `folder`. Raises BitnetError."""
     for architecture in architectures:
-        require_tools(architecture)
+        find_tools(architecture, report)
     source = micropython_source(report)
     modules = []
     for architecture in architectures:
@@ -89,7 +96,7 @@ def build(architecture: str, source: Path) -> Built:
         native = prepare(Path(folder), source)
         output = make(native, architecture, "all")
         module = (native / "mpy" / "_bitnet.mpy").read_bytes()
-    return Built(architecture, module, text_size(output), compiler_version(architecture))
+    return Built(architecture, module, text_size(output), find_tools(architecture).version())
 
 
 def text_size(output: str) -> int:
@@ -110,32 +117,27 @@ def prepare(folder: Path, source: Path) -> Path:
 
 def make(native: Path, architecture: str, *targets: str) -> str:
     """Run mpy/Makefile in a prepared copy of native/; returns what it printed. Raises BitnetError."""
-    require_tools(architecture)
+    toolchain = find_tools(architecture)
     command = [
         "make",
         f"--directory={native / 'mpy'}",
         f"ARCH={architecture}",
+        f"CROSS={shlex.quote(toolchain.prefix)}",
         f"PYTHON={shlex.quote(sys.executable)}",
         "MPY_DIR=../../micropython",
         *targets,
     ]
+    environment = _environment() | toolchain.environment
     result = subprocess.run(
-        command, env=_environment(), capture_output=True, text=True, errors="replace", check=False
+        command, env=environment, capture_output=True, text=True, errors="replace", check=False
     )
     if result.returncode != 0:
         raise BitnetError(f"the build for {architecture} failed:\n{(result.stdout + result.stderr)[-4000:]}")
     return result.stdout
 
 
-def compiler_version(architecture: str) -> str:
-    """Such as "12.2.1"; raises BitnetError if the compiler is missing."""
-    compiler = require_tools(architecture)
-    command = [compiler, "-dumpfullversion"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def require_tools(architecture: str) -> str:
-    """The compiler's path; raises BitnetError with the package to install if something is missing."""
+def find_tools(architecture: str, report: Report = lambda line: None) -> Toolchain:
+    """The compiler and its like; raises BitnetError with the package to install if something is missing."""
     if architecture not in ARCHITECTURES:
         raise BitnetError(f"unknown architecture {architecture}: it is one of {', '.join(ARCHITECTURES)}")
     if shutil.which("make") is None:
@@ -143,14 +145,16 @@ def require_tools(architecture: str) -> str:
     missing = [name for name in ("elftools", "ar") if importlib.util.find_spec(name) is None]
     if missing:
         raise BitnetError(f"{', '.join(missing)} is not installed: pip install 'bitnet-cli[build]'")
+    if architecture == XTENSA:
+        return xtensa_toolchain.find(report)
     target = ARCHITECTURES[architecture]
-    compiler = shutil.which(target.compiler)
+    compiler = shutil.which(target.prefix + "gcc")
     if compiler is None:
         raise BitnetError(
-            f"{target.compiler}, the compiler for {architecture}, is not on PATH: "
+            f"{target.prefix}gcc, the compiler for {architecture}, is not on PATH: "
             f"install the Debian package {target.package}"
         )
-    return compiler
+    return Toolchain(compiler.removesuffix("gcc"))
 
 
 def _environment() -> dict[str, str]:
@@ -173,21 +177,17 @@ def micropython_source(report: Report) -> Path:
                 f"MPY_DIR is {given}, which holds no py/dynruntime.mk: set it to MicroPython's source"
             )
         return source
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitnet-cli"
-    source = cache / _SOURCE_FOLDER
-    if not _is_source(source):
-        report(f"fetching MicroPython's source ({_SOURCE_PACKAGE} {_SOURCE_VERSION} from Debian)")
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="fetch-", dir=cache) as folder:
-            _unpack(_download(Path(folder)), Path(folder) / "unpacked", source)
-    return source
+    return cache.kept(_SOURCE_FOLDER, _is_source, lambda work: _fetch_source(work, report))
 
 
 def _is_source(folder: Path) -> bool:
     return (folder / "py" / "dynruntime.mk").is_file() and (folder / "tools" / "mpy_ld.py").is_file()
 
 
-def _unpack(tarball: Path, folder: Path, source: Path) -> None:
+def _fetch_source(work: Path, report: Report) -> Path:
+    report(f"fetching MicroPython's source ({_SOURCE_PACKAGE} from Debian)")
+    Suite(_SOURCE_SUITE, work, "set MPY_DIR to a source tree").source(_SOURCE_PACKAGE)
+    tarball = work / _SOURCE_TARBALL
     digest = hashlib.sha256(tarball.read_bytes()).hexdigest()
     if digest != _SOURCE_SHA256:
         raise BitnetError(
@@ -196,73 +196,5 @@ def _unpack(tarball: Path, folder: Path, source: Path) -> None:
     with tarfile.open(tarball) as archive:
         # The filter came with Python 3.11.4; the contents are pinned either way.
         archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
-        archive.extractall(folder)
-    try:
-        (folder / _SOURCE_FOLDER).rename(source)
-    except OSError:
-        # Another process was first, or left a damaged tree.
-        if not _is_source(source):
-            shutil.rmtree(source, ignore_errors=True)
-            (folder / _SOURCE_FOLDER).rename(source)
-
-
-def _download(folder: Path) -> Path:
-    """Debian's source package by a private apt configuration, so that the system's own stays untouched."""
-    if shutil.which("apt-get") is None:
-        raise BitnetError(
-            "there is no apt-get to fetch MicroPython's source with: set MPY_DIR to a source tree"
-        )
-    options = _private_apt(folder)
-    _run_apt(folder, options, "update")
-    _run_apt(folder, options, "--download-only", "source", f"{_SOURCE_PACKAGE}={_SOURCE_VERSION}")
-    return folder / _SOURCE_TARBALL
-
-
-def _private_apt(folder: Path) -> list[str]:
-    lists, cache = folder / "lists", folder / "cache"
-    (lists / "partial").mkdir(parents=True)
-    (cache / "archives" / "partial").mkdir(parents=True)
-    signed_by = f" [signed-by={_KEYRING}]" if Path(_KEYRING).is_file() else ""
-    sources = folder / "sources.list"
-    sources.write_text(f"deb-src{signed_by} {_debian_mirror()} {_SOURCE_SUITE} main\n", encoding="utf-8")
-    settings = {
-        "Dir::Etc::sourcelist": sources,
-        "Dir::Etc::sourceparts": "/dev/null",
-        "Dir::State::lists": lists,
-        "Dir::Cache": cache,
-        "APT::Sandbox::User": "root",
-    }
-    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-
-
-def _debian_mirror() -> str:
-    """The address of the machine's own Debian mirror."""
-    wanted = ("--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages")
-    for extra in ((), ("--no-release-info",)):
-        command = ["apt-get", "indextargets", *extra, *wanted]
-        result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        for line in result.stdout.splitlines():
-            address, _, label = line.partition(" ")
-            # Without `apt-get update` the label is not known, but Debian's mirrors end like this.
-            if label == "Debian" or (extra and address.rstrip("/").endswith("/debian")):
-                return address
-    raise BitnetError(
-        "apt knows no Debian mirror to fetch MicroPython's source from: set MPY_DIR to a source tree"
-    )
-
-
-def _run_apt(folder: Path, options: list[str], *words: str) -> None:
-    result = subprocess.run(
-        ["apt-get", "-q", *options, *words],
-        cwd=folder,
-        env=os.environ | {"LC_ALL": "C"},
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if result.returncode != 0:
-        output = (result.stdout + result.stderr)[-2000:].strip()
-        raise BitnetError(
-            f"apt-get {words[-1]} failed; check the network, or set MPY_DIR to a source tree:\n{output}"
-        )
+        archive.extractall(work / "unpacked")
+    return work / "unpacked" / _SOURCE_FOLDER

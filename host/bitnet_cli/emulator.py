@@ -4,6 +4,7 @@ The code is that of the native modules: the object files that `bitnet-cli build`
 linked once more to a fixed place, because a module has no symbols to call.
 """
 
+import os
 import shutil
 import subprocess
 from abc import ABC, abstractmethod
@@ -18,7 +19,7 @@ import unicorn
 from elftools.elf.elffile import ELFFile
 from unicorn import arm_const, riscv_const, x86_const
 
-from .build import ARCHITECTURES, make, prepare, text_size
+from .build import XTENSA, find_tools, make, prepare, text_size
 from .errors import BitnetError
 
 _LINKER_SCRIPT = Path(__file__).with_name("flat.ld")
@@ -55,23 +56,39 @@ def link(architecture: str, source: Path, folder: Path, extra: Path | None = Non
         objects += [module.parent / name for name in names]
         objects += _runtime(architecture)
     program = folder / "core.elf"
-    command: list[str | Path] = [*_linker(architecture), "-T", _LINKER_SCRIPT, "-o", program, *objects]
-    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    _run([*_linker(architecture), "-T", _LINKER_SCRIPT, "-o", program, *objects], architecture)
+    return Program(architecture, *_read_elf(program), module.read_bytes(), text_size(output))
+
+
+def _run(command: Sequence[str | Path], architecture: str) -> str:
+    """What the program prints; raises BitnetError if it fails."""
+    result = subprocess.run(
+        command,
+        env=os.environ | find_tools(architecture).environment,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
     if result.returncode != 0:
         raise BitnetError(f"linking for {architecture} failed:\n{result.stderr[-2000:]}")
-    return Program(architecture, *_read_elf(program), module.read_bytes(), text_size(output))
+    return result.stdout
 
 
 def _runtime(architecture: str) -> list[Path]:
     """The compiler's library, for 64-bit products where there are none; the core needs no library."""
     if architecture != "armv6m":
         return []
-    command = [ARCHITECTURES[architecture].compiler, "-mthumb", "-mcpu=cortex-m0", "-print-libgcc-file-name"]
-    return [Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())]
+    compiler = find_tools(architecture).prefix + "gcc"
+    command = [compiler, "-mthumb", "-mcpu=cortex-m0", "-print-libgcc-file-name"]
+    return [Path(_run(command, architecture).strip())]
 
 
 def _linker(architecture: str) -> list[str]:
-    linker = ARCHITECTURES[architecture].compiler.removesuffix("gcc") + "ld"
+    linker = find_tools(architecture).prefix + "ld"
+    if architecture == XTENSA:
+        # MicroPython's linker relaxes nothing either.
+        return [linker, "--no-relax"]
     return [linker, "-m", "elf32lriscv"] if architecture.startswith("rv32") else [linker]
 
 

@@ -10,21 +10,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from .build import micropython_source, module_path
-from .emulator import PROCESSORS, CortexM0PlusCycles, Emulator, Measured, Program, link
+from . import machines
+from .build import find_tools, micropython_source, module_path
+from .emulator import PROCESSORS, Measured, Program, link
 from .errors import BitnetError
+from .machines import MACHINES, Machine, architecture_of, pointer_size_of
 from .modelfile import BINARY, TERNARY, Config, Int8, Matrix, Scale
 from .oracle import Bounds, Oracle, Scales, requant
 from .paths import BASELINES, DEVICE
 from .random_model import random_model
 from .rp2040 import Rp2040
 
-TARGETS = tuple(PROCESSORS)
+TARGETS = MACHINES
 SIZES = (256, 128)
 """Rows and columns of the matrices."""
 
@@ -87,24 +88,12 @@ class KernelBench:
         return None
 
 
-class Machine(Protocol):
-    """An emulated processor with the core in its memory, such as emulator.Emulator."""
-
-    def reset(self) -> None: ...
-
-    def allocate(self, data: bytes) -> int: ...
-
-    def read(self, address: int, size: int) -> bytes: ...
-
-    def call(self, name: str, *arguments: int) -> int: ...
-
-    def measure(self, name: str, *arguments: int) -> Measured: ...
-
-
 def run(targets: Sequence[str], report: Callable[[str], None]) -> KernelBench:
     """Build the modules of these targets and measure them. Raises BitnetError if a compiler is missing."""
     results: list[Result] = []
     code = []
+    for target in targets:
+        find_tools(architecture_of(target), report)
     source = micropython_source(report)
     for target in targets:
         report(f"{target}: compiling")
@@ -118,7 +107,7 @@ def run(targets: Sequence[str], report: Callable[[str], None]) -> KernelBench:
 
 def _link(target: str, source: Path) -> Program:
     with tempfile.TemporaryDirectory(prefix="bitnet-bench-") as folder:
-        return link(PROCESSORS[target].architecture, source, Path(folder), BASELINES)
+        return link(architecture_of(target), source, Path(folder), BASELINES)
 
 
 def _code(target: str, program: Program) -> Code:
@@ -143,12 +132,9 @@ class Bench:
 
     def __init__(self, target: str, program: Program, machine: Machine | None = None) -> None:
         self._target, self._program = target, program
-        processor = PROCESSORS[target]
-        self._unit, meter = "instructions", None
-        if target == "cortex-m0plus":
-            self._unit, meter = "cycles", CortexM0PlusCycles()
-        self._pointer_size = processor.pointer_size
-        self._machine = machine or Emulator(processor, program, meter)
+        self._unit = "cycles" if target == "cortex-m0plus" else "instructions"
+        self._pointer_size = pointer_size_of(target)
+        self._machine = machine or machines.machine(target, program)
 
     def _result(self, kernel: str, count: int, weights: int, size: int | None, per: str = "weight") -> Result:
         metric = f"{self._unit}_per_{per}"
@@ -273,26 +259,30 @@ class Bench:
     # --- whole tokens ---
 
     def tokens(self, shape: str, weights: str) -> Iterator[Result]:
-        """One token and the choice after it, and two tokens of a prompt; from flash as well on Cortex-M0+."""
+        """One token and the greedy choice after it, a choice with probabilities, and two tokens of a prompt.
+
+        On Cortex-M0+ also a token whose weights are in flash.
+        """
         config = _config(shape, _TYPES[weights])
         model, layer_weights = random_model(config, 1), count_layer_weights(config)
         suffix = "" if weights == "binary" else f"_{weights}"
-        feed, choice = _Session(self._machine, model).token()
-        yield self._token(f"token_{shape}{suffix}", feed, choice, layer_weights)
+        session = _Session(self._machine, model)
+        yield self._token(f"token_{shape}{suffix}", session, layer_weights)
+        choice = session.choose(with_permille=True)
         yield self._result(f"choice_{shape}{suffix}", choice.cost, layer_weights, None)
-        pair = _Session(self._machine, model).pair()
+        pair = _Session(self._machine, model).feed(2)
         yield self._result(f"prefill2_{shape}{suffix}", pair.cost, 2 * layer_weights, None, "mac")
         if self._target == "cortex-m0plus":
             for name, placement in (("flash", _IN_PLACE), ("streamed", _STREAMED)):
                 rp2040 = Rp2040(PROCESSORS[self._target], self._program)
                 session = _Session(rp2040, model, placement)
                 read = rp2040.missed_bytes + rp2040.dma_bytes
-                feed, choice = session.token()
+                result = self._token(f"token_{shape}{suffix}_{name}", session, layer_weights)
                 read = rp2040.missed_bytes + rp2040.dma_bytes - read
-                result = self._token(f"token_{shape}{suffix}_{name}", feed, choice, layer_weights)
                 yield replace(result, flash_bytes=read)
 
-    def _token(self, kernel: str, feed: Measured, choice: Measured, layer_weights: int) -> Result:
+    def _token(self, kernel: str, session: "_Session", layer_weights: int) -> Result:
+        feed, choice = session.feed(1), session.choose(with_permille=False)
         functions = Counter(feed.by_function) + Counter(choice.by_function)
         result = self._result(kernel, feed.cost + choice.cost, layer_weights, None)
         return replace(result, functions=dict(functions.most_common()))
@@ -344,23 +334,19 @@ class _Session:
         if self._machine.call(name, *arguments) < 0:
             raise BitnetError(f"{name} failed in the emulator")
 
-    def token(self) -> tuple[Measured, Measured]:
-        """A token, and choosing the best of the whole vocabulary after it."""
-        feed = self._feed(1)
-        allowed = self._machine.allocate(b"\xff" * (_VOCABULARY // 8))
-        out = self._machine.allocate(bytes(8))
-        choice = self._machine.measure("bn_top_k", self._state, self._at, allowed, 1, out, out + 4)
-        best = self._oracle.top_k(b"\xff" * (_VOCABULARY // 8), 1)
-        _check(
-            "bn_top_k", struct.unpack("<H2xH", self._machine.read(out, 6)), (best.ids[0], best.permille[0])
-        )
-        return feed, choice
+    def choose(self, with_permille: bool) -> Measured:
+        """The best of the whole vocabulary."""
+        allowed = b"\xff" * (_VOCABULARY // 8)
+        mask, out = self._machine.allocate(allowed), self._machine.allocate(bytes(8))
+        permille = out + 4 if with_permille else 0
+        measured = self._machine.measure("bn_top_k", self._state, self._at, mask, 1, out, permille)
+        best = self._oracle.top_k(allowed, 1)
+        expected = best.ids[0], best.permille[0] if with_permille else 0
+        _check("bn_top_k", struct.unpack("<H2xH", self._machine.read(out, 6)), expected)
+        return measured
 
-    def pair(self) -> Measured:
-        """Two tokens that are fed together."""
-        return self._feed(2)
-
-    def _feed(self, count: int) -> Measured:
+    def feed(self, count: int) -> Measured:
+        """The next token, or two tokens in one call."""
         ids = self._ids[_POSITION : _POSITION + count]
         address = self._machine.allocate(ids.tobytes())
         measured = self._machine.measure("bn_feed", self._state, self._at, address, count)

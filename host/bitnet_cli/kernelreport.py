@@ -22,7 +22,7 @@ def as_text(bench: KernelBench) -> str:
             _row(f"  {kernel}", [_figure(bench.value(target, kernel, size)) for target in targets])
             for kernel in _kernels(bench.results, size)
         ]
-    lines += ["", *_ratio(bench), *_code(bench.code)]
+    lines += ["", *_ratio(bench), *_flash(bench), *_code(bench.code)]
     return "\n".join(lines)
 
 
@@ -45,6 +45,19 @@ def _ratio(bench: KernelBench) -> list[str]:
     if ours is None or theirs is None:
         return []
     return [f"cortex-m0plus: binary is {theirs / ours:.2f} times as fast as int8 in the style of CMSIS-NN"]
+
+
+def _flash(bench: KernelBench) -> list[str]:
+    """What weights in flash cost, against the same token with weights in RAM."""
+    lines = []
+    for result in bench.results:
+        in_ram = bench.value(result.target, result.kernel.rpartition("_")[0])
+        if result.flash_bytes and in_ram:
+            lines.append(
+                f"{result.target}: {result.kernel} reads {result.flash_bytes:,} bytes of flash "
+                f"and takes {result.value / in_ram:.2f} times as long as with weights in RAM"
+            )
+    return lines
 
 
 def _code(code: Sequence[Code]) -> list[str]:

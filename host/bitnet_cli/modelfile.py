@@ -475,48 +475,47 @@ _CODE_BIAS = 8
 
 def cache_row_size(config: Config) -> int:
     """Bytes of one position of one layer in the KV cache."""
-    words = -(-config.head_dim // _CODES_PER_WORD)
-    return _align(config.num_kv_heads * (8 * words + 2), 4)
+    return config.num_kv_heads * (4 + 8 * _words(config))
+
+
+def _words(config: Config) -> int:
+    """Words of the codes of a head."""
+    return -(-config.head_dim // _CODES_PER_WORD)
 
 
 def _pack_rows(prefix: Prefix) -> bytes:
     """The cache rows as SPEC 1.6 lays them out; _unpack_rows is the inverse."""
+    exponents = np.stack([-prefix.k_exponents, prefix.v_exponents], axis=-1).astype(np.int8).view(np.uint8)
     parts = (
+        np.pad(exponents, ((0, 0),) * 3 + ((0, 2),)),
         _pack_cache_codes(prefix.k_codes),
         _pack_cache_codes(prefix.v_codes),
-        prefix.k_exponents.view(np.uint8),
-        prefix.v_exponents.view(np.uint8),
     )
-    rows = np.concatenate(parts, axis=2)
-    return np.pad(rows, ((0, 0), (0, 0), (0, -rows.shape[2] % 4))).tobytes()
+    return np.concatenate(parts, axis=-1).tobytes()
 
 
 def _unpack_rows(config: Config, data: memoryview, positions: int) -> Prefix:
-    heads = config.num_kv_heads
-    code_size = heads * 4 * -(-config.head_dim // _CODES_PER_WORD)
-    rows = np.frombuffer(data, np.uint8).reshape(config.num_layers, positions, cache_row_size(config))
-    k, v, exponents, padding = np.split(rows, [code_size, 2 * code_size, 2 * code_size + 2 * heads], axis=2)
+    heads, code_size = config.num_kv_heads, 4 * _words(config)
+    parts = np.frombuffer(data, np.uint8).reshape(config.num_layers, positions, heads, -1)
+    exponents, padding, k, v = np.split(parts, [2, 4, 4 + code_size], axis=-1)
     if padding.any():
         raise BitnetError("the prefix has padding that is not zero")
+    k_exponents, v_exponents = np.moveaxis(exponents.view(np.int8), -1, 0)
     return Prefix(
-        _unpack_cache_codes(k, config),
-        _unpack_cache_codes(v, config),
-        exponents[:, :, :heads].view(np.int8),
-        exponents[:, :, heads:].view(np.int8),
+        _unpack_cache_codes(k, config), _unpack_cache_codes(v, config), -k_exponents, v_exponents.copy()
     )
 
 
 def _pack_cache_codes(codes: Int8) -> UInt8:
-    """[…, heads, head_dim] → […, heads · bytes]: each code + 8, a head padded with codes 0 to whole words."""
+    """[…, head_dim] → […, bytes]: each code + 8, padded with codes 0 to whole words."""
     padding = -codes.shape[-1] % _CODES_PER_WORD
     nibbles = np.pad(codes, ((0, 0),) * (codes.ndim - 1) + ((0, padding),)).astype(np.uint8) + _CODE_BIAS & 15
-    packed = (nibbles[..., 0::2] | nibbles[..., 1::2] << 4).astype(np.uint8)
-    return packed.reshape(*codes.shape[:-2], -1)
+    return (nibbles[..., 0::2] | nibbles[..., 1::2] << 4).astype(np.uint8)
 
 
 def _unpack_cache_codes(packed: UInt8, config: Config) -> Int8:
     nibbles = np.stack([packed & 15, packed >> 4], axis=-1).astype(np.int8) - _CODE_BIAS
-    codes = nibbles.reshape(*packed.shape[:-1], config.num_kv_heads, -1).astype(np.int8)
+    codes = nibbles.reshape(*packed.shape[:-1], -1).astype(np.int8)
     if codes[..., config.head_dim :].any():
         raise BitnetError("the prefix has padding that is not code 0")
     return codes[..., : config.head_dim]

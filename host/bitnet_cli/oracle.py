@@ -22,8 +22,8 @@ Float32 = npt.NDArray[np.float32]
 
 _INT32 = (1 << 31) - 1
 _KEY_LIMIT = 7  # L of the cached keys and values: int4
-_QUERY_LIMIT = 127
 _LARGEST_CODE = 127
+_NO_WEIGHT = 512  # distance, with 6 fraction bits, from which on a position has no weight
 _LOG2_E = (23637, -14)
 _POSITIONS_AT_ONCE = 128  # longer inputs are fed in pieces, to bound the memory of the attention
 _TOKENS_AT_ONCE = 512  # of a batch; more would not stay in the processor's cache
@@ -113,6 +113,11 @@ def mul(a: Scales, b: Scales) -> Scales:
     return Scales(p >> n, np.where(p == 0, 0, a.e + b.e + n))
 
 
+def attention_weight(d: Int64) -> Int64:
+    """WEIGHT(d): 2^−d in Q7, d ≥ 0 with 6 fraction bits."""
+    return np.where(d < _NO_WEIGHT, rshr(exp2(np.minimum(d, _NO_WEIGHT) << 2), np.array(8)), 0)
+
+
 def exp2(d: Int64) -> Int64:
     """EXP2(d): 2^−d in Q15, d ≥ 0 with 8 fraction bits."""
     n, f = d >> 8, d & 255
@@ -184,12 +189,11 @@ def add(x: Int64, out: Int64) -> Int64:
     return total
 
 
-def rope(x: Int64, cosine: Int64, sine: Int64, bounds: Bounds) -> tuple[Int64, Int64]:
-    """Step 2.2 on x [..., heads, d], with the angles' [..., 1, d/2]; returns x and NORMALIZE's s per row."""
-    normal, s = normalize(x.reshape(*x.shape[:-2], -1), 15, bounds)
-    a, b = np.split(normal.reshape(x.shape), 2, axis=-1)
-    turned = (a * cosine - b * sine) >> 14, (a * sine + b * cosine) >> 14
-    return bounds(np.concatenate(turned, axis=-1), 1 << 16), s
+def rope(x: Int64, cosine: Int64, sine: Int64, bounds: Bounds) -> Int64:
+    """ROPE(x, c, n) on x [..., heads, d], with the angles' [..., 1, d/2]."""
+    a, b = np.split(bounds(x, 1 << 15), 2, axis=-1)
+    turned = a * cosine - b * sine, a * sine + b * cosine
+    return bounds(np.concatenate(turned, axis=-1), _INT32)
 
 
 def head_quant(x: Int64, limit: int) -> tuple[Int64, Int64]:
@@ -388,19 +392,23 @@ class Oracle:
         """Steps 2.1 to 2.6."""
         config, bounds = self.config, self.bounds
         q8, r = norm_quant(x, layer.attn_norm, config.activation_bits, bounds)
-        q, k, v = (
-            product(q8, r, w, 12, bounds).reshape(*x.shape[:-1], -1, config.head_dim)
-            for w in (layer.q, layer.k, layer.v)
-        )
-        q, s_q = rope(q, *angles, bounds)
-        k, s_k = rope(k, *angles, bounds)
-        q_codes, e_q = head_quant(q, _QUERY_LIMIT)
-        k_codes, e_k = head_quant(k, _KEY_LIMIT)
-        v_codes, e_v = head_quant(v, _KEY_LIMIT)
-        cache.enter((k_codes, e_k + s_k), (v_codes, e_v))
-        o = self._attend(q_codes, e_q + s_q, cache)
+        query, c_q = bitlinear(q8, layer.q.weights, bounds), mul(r, layer.q.scale)
+        k, s_k = normalize(product(q8, r, layer.k, 12, bounds), 15, bounds)
+        v = product(q8, r, layer.v, 12, bounds)
+        down = max(0, (_LARGEST_CODE * config.hidden_size).bit_length() - 15)
+        cosine, sine = (angle * c_q.m[..., None, None] >> 15 for angle in angles)
+        query_limit = 127 if config.head_dim <= 32 else 63
+        q_codes, e_q = head_quant(rope(self._heads(query >> down), cosine, sine, bounds), query_limit)
+        k_codes, e_k = head_quant(rope(self._heads(k), *angles, bounds), _KEY_LIMIT)
+        v_codes, e_v = head_quant(self._heads(v), _KEY_LIMIT)
+        cache.enter((k_codes, e_k + s_k - 14), (v_codes, e_v))
+        o = self._attend(q_codes, e_q + c_q.e[..., None] + down - 5, cache)
         q8, r = norm_quant(o, layer.attn_sub_norm, config.activation_bits, bounds)
         return add(x, product(q8, r, layer.o, 16, bounds))
+
+    def _heads(self, x: Int64) -> Int64:
+        """[..., heads·d] → [..., heads, d]."""
+        return x.reshape(*x.shape[:-1], -1, self.config.head_dim)
 
     def _attend(self, q_codes: Int64, e_q: Int64, cache: _Cache) -> Int64:
         """Steps 2.5 and 2.6 up to its norm: codes [B, T, H, d] and exponents [B, T, H] → o [B, T, Q].
@@ -416,23 +424,23 @@ class Oracle:
         visible = self._visible(length, cache.k_codes.shape[2])
 
         keys = cache.k_codes[:, :, None].swapaxes(-1, -2)
-        dot = bounds((queries @ keys).astype(np.int64), (1 << 16) - 1)
-        net = e_q + e_k - 16
-        z = np.where(net >= 0, dot << clamp(np.maximum(net, 0), 14), rshr(dot, np.maximum(-net, 0)))
-        z_max = np.where(visible, bounds(z, 1 << 30), -(1 << 40)).max(axis=-1, keepdims=True)
-        p = np.where(visible, exp2(bounds(np.where(visible, z_max - z, 0), _INT32, low=0)), 0)
-
-        p_sum = p.sum(axis=-1, keepdims=True)
-        b = bitlen(p_sum)
-        r = recip(bounds(p_sum >> (b - 16), (1 << 16) - 1, low=1 << 15))
+        dot = bounds((queries @ keys).astype(np.int64), (1 << 15) - 1)
+        y = -dot >> np.minimum(31, -(e_q + e_k) & 255)
+        least = np.where(visible, y, 1 << 40).min(axis=-1, keepdims=True)
+        p = np.where(visible, attention_weight(np.where(visible, y - least, 0)), 0)
         e_max = np.where(visible, e_v, 0).max(axis=-1, keepdims=True)  # Ev; exponents of v are never negative
-        w = bounds(p * r, 1 << 30) >> clamp(np.maximum(b + 2 + e_max - e_v, 0), 31)
-        bounds(w.sum(axis=-1), 4097)
+        w = p >> np.minimum(31, np.maximum(e_max - e_v, 0))
         values = cache.v_codes[:, :, None]
-        o = bounds((w.astype(np.float32) @ values).astype(np.int64), (1 << 15) - 1)
+        o = bounds((w.astype(np.float32) @ values).astype(np.int64), 7 << 15)
+
+        p_sum = bounds(p.sum(axis=-1, keepdims=True), 1 << 15, low=128)
+        b = bitlen(p_sum)
+        r = recip(bounds(p_sum << (16 - b), (1 << 16) - 1, low=1 << 15))
+        c = np.maximum(0, b - 13)
+        o = bounds(bounds((o >> c) * r, _INT32) >> (b - 6 - c), 1 << 23)
 
         e = e_max.max(axis=1, keepdims=True)  # E
-        aligned: Int64 = (o << 12) >> np.minimum(31, e - e_max)
+        aligned: Int64 = o >> np.minimum(31, e - e_max)
         return aligned.transpose(0, 2, 1, 3, 4).reshape(batch, length, -1)
 
     def _visible(self, length: int, cached: int) -> npt.NDArray[np.bool_]:

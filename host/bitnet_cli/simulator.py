@@ -18,13 +18,14 @@ from typing import IO
 
 from . import romfs
 from .at import Answer, unescape
+from .board import CONFIG_NAME, Board, read_board
+from .build import module_path
 from .errors import BitnetError
 from .paths import BOARDS, DEVICE, STOCK_MODEL
 
-HEAP = "192k"  # what rp2 firmware leaves on an RP2040
+SIM = read_board("sim")
 PHRASE_MAX = 255  # bytes
 
-_ARCHITECTURE = "x64_6.3"
 _BOOT_TIMEOUT = 20.0
 _CHUNK_TIMEOUT = 120.0
 _CHUNK = 32  # phrases on their way at once: few enough that neither pipe fills
@@ -34,9 +35,10 @@ class SimulatedBoard:
     """A running board; `port` is the pty at which it answers AT commands.
 
     model: the file that lies in its flash (it may be damaged: the board then says so in `fault`), or None.
+    board: sim as it is, or with other memory.
     """
 
-    def __init__(self, model: Path | str | None = STOCK_MODEL, heap: str = HEAP) -> None:
+    def __init__(self, model: Path | str | None = STOCK_MODEL, board: Board = SIM) -> None:
         self.port = ""
         self.boot_lines: list[str] = []
         self.fault: str | None = None
@@ -45,7 +47,7 @@ class SimulatedBoard:
         self._slave = -1
         self._process: subprocess.Popen[bytes] | None = None
         try:
-            self._start(model, heap)
+            self._start(model, board)
         except BaseException:
             self.close()
             raise
@@ -78,10 +80,10 @@ class SimulatedBoard:
         self._process.wait()
         raise BitnetError(f"the simulated board stopped: {_last_line(self._errors)}")
 
-    def _start(self, model: Path | str | None, heap: str) -> None:
+    def _start(self, model: Path | str | None, board: Board) -> None:
         import tty  # noqa: PLC0415  (Unix only, like this class; the rest of the command line is not)
 
-        image = write_flash(Path(self._folder.name), model)
+        image = _write_flash(Path(self._folder.name), model, board)
         # The board has the master side, clients open its slave. That stays open here as well: otherwise the
         # board would see its line hang up whenever a client leaves.
         master, self._slave = os.openpty()
@@ -89,8 +91,8 @@ class SimulatedBoard:
             tty.setraw(self._slave)
             self.port = os.ttyname(self._slave)
             self._process = subprocess.Popen(
-                command_line(image, "main", heap),
-                env=environment(),
+                _command_line(image, "main", board),
+                env=environment(board),
                 stdin=master,
                 stdout=master,
                 stderr=self._errors,
@@ -118,7 +120,7 @@ class SimulatedBoard:
                 self.fault = unescape(line[9:-1])
 
 
-def infer_many(model: Path | str, phrases: Sequence[str], heap: str = HEAP) -> list[Answer]:
+def infer_many(model: Path | str, phrases: Sequence[str], board: Board = SIM) -> list[Answer]:
     """The simulated board's answers to many phrases, without AT commands in between.
 
     Raises BitnetError if the board cannot use the model, or for a phrase it cannot take.
@@ -126,10 +128,10 @@ def infer_many(model: Path | str, phrases: Sequence[str], heap: str = HEAP) -> l
     for phrase in phrases:
         check_phrase(phrase)
     with tempfile.TemporaryDirectory(prefix="bitnet-sim-") as folder, tempfile.TemporaryFile() as errors:
-        image = write_flash(Path(folder), model)
+        image = _write_flash(Path(folder), model, board)
         with subprocess.Popen(
-            command_line(image, "answers", heap),
-            env=environment(),
+            _command_line(image, "answers", board),
+            env=environment(board),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -188,9 +190,9 @@ def check_phrase(phrase: str) -> None:
         )
 
 
-def write_flash(folder: Path, model: Path | str | None) -> Path:
+def _write_flash(folder: Path, model: Path | str | None, board: Board) -> Path:
     """Write the image of the board's flash, with this model, into a folder."""
-    files = {}
+    files = {CONFIG_NAME: board.config()}
     if model is not None:
         try:
             files[Path(model).with_suffix(".bitnet").name] = Path(model).read_bytes()
@@ -201,18 +203,18 @@ def write_flash(folder: Path, model: Path | str | None) -> Path:
     return image
 
 
-def command_line(image: Path, module: str, heap: str = HEAP) -> list[str]:
+def _command_line(image: Path, module: str, board: Board) -> list[str]:
     """How to run a module of the device or of boards/sim in MicroPython, with this flash image."""
     start = f"import boot; boot.mount({str(image)!r}); import {module}"
-    return [micropython(), "-X", f"heapsize={heap}", "-c", start]
+    return [micropython(), "-X", f"heapsize={board.heap}", "-c", start]
 
 
-def environment() -> dict[str, str]:
+def environment(board: Board = SIM) -> dict[str, str]:
     """The environment in which MicroPython finds the device package, its native module and the board's."""
-    native = DEVICE / "natmod" / _ARCHITECTURE
-    if not (native / "_bitnet.mpy").is_file():
-        raise BitnetError(f"there is no native module in {native}: run `bitnet-cli build`")
-    path = [BOARDS / "sim", DEVICE, native]
+    module = module_path(DEVICE / "natmod", board.arch)
+    if not module.is_file():
+        raise BitnetError(f"there is no {module}: run `bitnet-cli build`")
+    path = [BOARDS / "sim", DEVICE, module.parent]
     return {**os.environ, "MICROPYPATH": ":".join([*map(str, path), ".frozen"])}
 
 

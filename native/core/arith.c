@@ -128,12 +128,6 @@ static int code_exponent(int length, int bits) {
     return e < 0 ? 0 : e;
 }
 
-int bn_quantize(const int32_t *x, uint32_t n, int bits, int8_t *codes) {
-    int e = code_exponent(bn_bitlen(bn_magnitudes(x, n)), bits);
-    bn_round(x, codes, n, (uint32_t)e, (uint32_t)bits);
-    return e;
-}
-
 // `magnitudes`: bn_magnitudes(x). `work`, as large as x, may be x.
 bn_scale_t bn_norm_quant(
     const bn_norm_t *norm, const int32_t *x, uint32_t magnitudes, int32_t *work, int8_t *codes) {

@@ -1,7 +1,10 @@
-// RoPE, the int4 KV cache and attention: SPEC.md 2.1, steps 2 to 5.
+// RoPE, the int4 KV cache and attention: SPEC.md 2.1, steps 2 to 6.
 #include "kv.h"
+#include "vector.h"
 
-enum { Q_BITS = 8, K_BITS = 4, V_BITS = 4 };
+enum { K_BITS = 4, V_BITS = 4 };
+enum { FEW_DIMS = 32 };   // up to so many, sums of queries of 8 bits stay below 2^15
+enum { LEAST_SUM = 128 }; // the weight at distance 0
 
 // rope[2i], rope[2i+1] = COS, SIN of pair i at this position; the same in every layer and head.
 void bn_rope_angles(int16_t *rope, const uint32_t *rope_step, uint32_t head_dim, uint32_t position) {
@@ -12,60 +15,54 @@ void bn_rope_angles(int16_t *rope, const uint32_t *rope_step, uint32_t head_dim,
     }
 }
 
-// Returns the exponent by which the vector was normalized.
-int bn_rope(int32_t *x, uint32_t heads, uint32_t head_dim, const int16_t *rope) {
-    int exponent = bn_normalize(x, heads * head_dim, 15);
-    uint32_t half = head_dim >> 1;
-    for (; heads > 0; heads--, x += head_dim) {
-        for (uint32_t i = 0; i < half; i++) {
-            int32_t a = x[i], b = x[i + half], c = rope[2 * i], n = rope[2 * i + 1];
-            x[i] = (a * c - b * n) >> 14;
-            x[i + half] = (a * n + b * c) >> 14;
-        }
+void bn_scale_angles(const int16_t *rope, int16_t *scaled, uint32_t head_dim, int32_t m) {
+    for (uint32_t i = 0; i < head_dim; i++) {
+        scaled[i] = (int16_t)((rope[i] * m) >> 15);
     }
-    return exponent;
 }
 
-// Words of each kv head in a row of the cache.
+// --- the cache ---
+
+// Words of the codes of one head.
 static uint32_t words_per_head(uint32_t head_dim) {
     return (head_dim + BN_CODES_PER_WORD - 1) / BN_CODES_PER_WORD;
 }
 
+// What a row holds of one kv head.
+static uint32_t head_size(uint32_t head_dim) {
+    return 4 + 8 * words_per_head(head_dim);
+}
+
 uint32_t bn_cache_row_size(const bn_config_t *config) {
-    uint32_t heads = config->num_kv_heads;
-    return bn_align(heads * 8 * words_per_head(config->head_dim) + 2 * heads, 4);
+    return config->num_kv_heads * head_size(config->head_dim);
 }
 
-// Of one layer's cache: from the first row's word of this kv head on.
-static void open_column(
-    bn_column_t *column, const bn_cache_t *cache, uint32_t first_word, uint32_t kv_head, uint32_t word) {
-    uint32_t words = words_per_head(cache->head_dim);
-    column->first = cache->rows + 4 * (first_word + kv_head * words + word);
-    column->row_size = cache->row_size;
-    column->rows = cache->filled;
-}
+// The codes of a head, padded with zeros to whole words.
+typedef union {
+    int8_t codes[BN_MAX_HEAD_DIM];
+    uint32_t fours[BN_MAX_HEAD_DIM / 4];
+} head_t;
 
-static uint32_t first_v_word(const bn_cache_t *cache) {
-    return cache->num_kv_heads * words_per_head(cache->head_dim);
-}
-
-// Quantizes a head to `bits` and pads it with zeros to a whole word. Returns the exponent.
-static int quantize_head(const int32_t *x, uint32_t head_dim, int bits, int8_t codes[BN_MAX_HEAD_DIM]) {
+// Returns the exponent.
+static int quantize_head(const int32_t *x, uint32_t head_dim, int bits, head_t *head) {
     for (uint32_t j = head_dim; j & (BN_CODES_PER_WORD - 1); j++) {
-        codes[j] = 0;
+        head->codes[j] = 0;
     }
-    return bn_quantize(x, head_dim, bits, codes);
+    return bn_quantize(x, head_dim, bits, head->codes);
+}
+
+// Four codes, each plus BN_CODE_BIAS, as nibbles.
+static uint32_t pack_codes(uint32_t four) {
+    uint32_t nibbles = (four & 0x0F0F0F0F) ^ (BN_CODE_BIAS * 0x01010101);
+    nibbles = (nibbles | nibbles >> 4) & 0x00FF00FF;
+    return (nibbles | nibbles >> 8) & 0xFFFF;
 }
 
 static int store_head(const int32_t *x, uint32_t head_dim, int bits, uint32_t *words) {
-    int8_t codes[BN_MAX_HEAD_DIM];
-    int exponent = quantize_head(x, head_dim, bits, codes);
-    for (uint32_t j = 0; j < head_dim; j += BN_CODES_PER_WORD) {
-        uint32_t word = 0;
-        for (uint32_t i = BN_CODES_PER_WORD; i > 0; i--) {
-            word = word << 4 | (uint32_t)(codes[j + i - 1] + BN_CODE_BIAS);
-        }
-        *words++ = word;
+    head_t head;
+    int exponent = quantize_head(x, head_dim, bits, &head);
+    for (uint32_t i = 0; i < 2 * words_per_head(head_dim); i += 2) {
+        *words++ = pack_codes(head.fours[i]) | pack_codes(head.fours[i + 1]) << 16;
     }
     return exponent;
 }
@@ -73,89 +70,81 @@ static int store_head(const int32_t *x, uint32_t head_dim, int bits, uint32_t *w
 void bn_cache_store(
     const bn_cache_t *cache, uint32_t slot, const int32_t *k, const int32_t *v, int k_exponent) {
     uint32_t d = cache->head_dim, words = words_per_head(d);
-    uint32_t *k_words = (uint32_t *)(cache->rows + slot * cache->row_size);
-    uint32_t *v_words = k_words + first_v_word(cache);
-    int8_t *k_exponents = (int8_t *)(v_words + first_v_word(cache));
-    int8_t *v_exponents = k_exponents + cache->num_kv_heads;
+    uint32_t *part = (uint32_t *)(cache->rows + slot * cache->row_size);
     for (uint32_t head = 0; head < cache->num_kv_heads; head++, k += d, v += d) {
-        *k_exponents++ = (int8_t)(store_head(k, d, K_BITS, k_words) + k_exponent);
-        *v_exponents++ = (int8_t)store_head(v, d, V_BITS, v_words);
-        k_words += words;
-        v_words += words;
+        int e_k = store_head(k, d, K_BITS, part + 1) + k_exponent;
+        int e_v = store_head(v, d, V_BITS, part + 1 + words);
+        part[0] = (uint32_t)(-e_k & 255) | (uint32_t)e_v << 8;
+        part += 1 + 2 * words;
     }
 }
 
-// scores[t] = Σ q·k_t; returns the exponent of q.
-static int dot_products(const bn_cache_t *cache, uint32_t kv_head, const int32_t *q, int32_t *scores) {
-    int8_t codes[BN_MAX_HEAD_DIM];
-    int exponent = quantize_head(q, cache->head_dim, Q_BITS, codes);
+// --- attention ---
+
+void bn_fill_weights(uint8_t weights[BN_NO_WEIGHT]) {
+    for (int32_t distance = 0; distance < BN_NO_WEIGHT; distance++) {
+        weights[distance] = (uint8_t)bn_rshr(bn_exp2(distance << 2), 8);
+    }
+}
+
+static void open_query(bn_query_t *query, const int32_t *q, uint32_t head_dim, int exponent) {
+    head_t head;
+    exponent += quantize_head(q, head_dim, head_dim <= FEW_DIMS ? 8 : 7, &head);
+    query->shift = -exponent;
     int32_t sum = 0;
-    for (uint32_t j = 0; j < cache->head_dim; j++) {
-        sum += codes[j];
-    }
-    for (uint32_t t = 0; t < cache->filled; t++) {
-        scores[t] = -BN_CODE_BIAS * sum;
-    }
-    for (uint32_t word = 0; word < words_per_head(cache->head_dim); word++) {
-        const int8_t *code = codes + word * BN_CODES_PER_WORD;
-        uint32_t pairs[BN_PAIRS_PER_WORD];
-        for (int j = 0; j < BN_PAIRS_PER_WORD; j++) {
-            pairs[j] = ((uint32_t)code[j] << 16) + (uint32_t)code[j + BN_PAIRS_PER_WORD];
+    uint32_t *pair = query->pairs, *end = pair + BN_PAIRS_PER_WORD * words_per_head(head_dim);
+    for (const int8_t *code = head.codes; pair < end; code += BN_CODES_PER_WORD - BN_PAIRS_PER_WORD) {
+        for (const int8_t *half = code + BN_PAIRS_PER_WORD; code < half; code++) {
+            sum += code[0] + code[BN_PAIRS_PER_WORD];
+            *pair++ = 0 - ((uint32_t)code[0] << 16) - (uint32_t)code[BN_PAIRS_PER_WORD];
         }
-        bn_column_t column;
-        open_column(&column, cache, 0, kv_head, word);
-        bn_dot_rows(&column, pairs, scores);
     }
-    return exponent;
+    query->start = ((uint32_t)(BN_CODE_BIAS * sum) << 16) + (1 << 15);
 }
 
-static int largest_exponent(const bn_column_t *exponents) {
-    const int8_t *exponent = (const int8_t *)exponents->first;
-    int largest = INT8_MIN;
-    for (uint32_t t = exponents->rows; t > 0; t--, exponent += exponents->row_size) {
-        largest = BN_MAX(largest, *exponent);
+static uint32_t greatest_v_exponent(const bn_rows_t *rows) {
+    const uint8_t *exponent = rows->first + 1;
+    uint32_t greatest = 0;
+    for (uint32_t t = rows->rows; t > 0; t--, exponent += rows->row_size) {
+        greatest = BN_MAX(greatest, *exponent);
     }
-    return largest;
+    return greatest;
 }
 
-// head[] = Σ w_t·v_t; the codes have a bias, so their weighted sum has as many times it as the weights add up
-// to.
+// head[] = Σ w_t·v_t / Σ p_t, with 20 fraction bits. Σ p_t is LEAST_SUM at least, and products fit, unless
+// the state holds what no token has left there.
 static void weigh_values(
-    const bn_cache_t *cache, uint32_t kv_head, const int32_t *weights, int32_t bias, int32_t *head) {
-    for (uint32_t j = 0; j < cache->head_dim; j += BN_CODES_PER_WORD) {
-        bn_column_t column;
-        uint32_t sums[BN_PAIRS_PER_WORD];
-        open_column(&column, cache, first_v_word(cache), kv_head, j / BN_CODES_PER_WORD);
-        bn_weigh_rows(&column, weights, sums);
-        for (uint32_t i = 0; i < BN_CODES_PER_WORD && j + i < cache->head_dim; i++) {
-            uint32_t pair = sums[i & (BN_PAIRS_PER_WORD - 1)];
-            *head++ = (int32_t)(i < BN_PAIRS_PER_WORD ? pair & 0xFFFF : pair >> 16) - bias;
+    const bn_rows_t *rows, const bn_softmax_t *softmax, const int32_t *weights, int32_t *head, uint32_t dim) {
+    uint32_t p = BN_MAX(softmax->p, LEAST_SUM);
+    int length = bn_bitlen(p), down = length > 13 ? length - 13 : 0;
+    uint32_t reciprocal = (uint32_t)bn_recip(p << (16 - length));
+    for (uint32_t word = 0; word < rows->words; word++, head += BN_CODES_PER_WORD, dim -= BN_CODES_PER_WORD) {
+        int32_t sums[BN_CODES_PER_WORD];
+        for (int j = 0; j < BN_CODES_PER_WORD; j++) {
+            sums[j] = -(int32_t)(BN_CODE_BIAS * softmax->w);
+        }
+        bn_weigh_rows(rows, 4 * (1 + rows->words + word), weights, sums);
+        for (uint32_t j = 0; j < BN_CODES_PER_WORD && j < dim; j++) {
+            head[j] = (int32_t)((uint32_t)(sums[j] >> down) * reciprocal) >> (length - 6 - down);
         }
     }
-}
-
-static void open_exponents(bn_column_t *column, const bn_cache_t *cache, uint32_t index) {
-    column->first = cache->rows + 8 * first_v_word(cache) + index;
-    column->row_size = cache->row_size;
-    column->rows = cache->filled;
 }
 
 // heads[count][head_dim]: each query of a kv head becomes the attention's output. Returns the exponent of all
-// of them, the largest of the v exponents.
-int bn_attend(const bn_cache_t *cache, uint32_t kv_head, int q_exponent, int32_t *scores, int32_t *heads,
-    uint32_t count) {
-    bn_column_t k_exponents, v_exponents;
-    open_exponents(&k_exponents, cache, kv_head);
-    open_exponents(&v_exponents, cache, cache->num_kv_heads + kv_head);
-    int largest = largest_exponent(&v_exponents);
-    for (; count > 0; count--, heads += cache->head_dim) {
-        int exponent = q_exponent + dot_products(cache, kv_head, heads, scores) - 16;
-        int32_t greatest = bn_scale_scores(&k_exponents, exponent, scores);
-        uint32_t sum = bn_exponentials(scores, cache->filled, greatest);
-        int length = bn_bitlen(sum);
-        int32_t reciprocal = bn_recip(sum >> (length - 16));
-        int32_t total = bn_value_weights(&v_exponents, reciprocal, length + 2 + largest, scores);
-        weigh_values(cache, kv_head, scores, BN_CODE_BIAS * total, heads);
+// of them, the greatest of v.
+uint32_t bn_attend(const bn_cache_t *cache, uint32_t kv_head, const bn_heads_t *heads, int32_t *x) {
+    uint32_t dim = cache->head_dim;
+    bn_rows_t rows = {
+        cache->rows + kv_head * head_size(dim), cache->row_size, cache->filled, words_per_head(dim)};
+    bn_softmax_t softmax;
+    softmax.weights = heads->weights;
+    softmax.exponent = greatest_v_exponent(&rows);
+    for (uint32_t i = 0; i < heads->count; i++, x += dim) {
+        bn_query_t query;
+        open_query(&query, x, dim, heads->q_exponent);
+        softmax.least = bn_score_rows(&rows, &query, heads->scores);
+        bn_weigh_scores(&rows, &softmax, heads->scores);
+        weigh_values(&rows, &softmax, heads->scores, x, dim);
     }
-    return largest;
+    return softmax.exponent;
 }

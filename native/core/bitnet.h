@@ -75,7 +75,8 @@ int bn_vocab_size(const void *model);
 int bn_logits(void *state, const void *model, int32_t *logits);
 
 // The best `count` of the tokens whose bit is set in `allowed` (vocab_size bits, LSB first), best first, with
-// their probabilities among the allowed in permille. Returns how many there were.
+// their probabilities among the allowed in permille, or without if permille is NULL. Returns how many there
+// were.
 int bn_top_k(void *state, const void *model, const uint8_t *allowed, unsigned count, uint16_t *tokens,
     uint16_t *permille);
 

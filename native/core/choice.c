@@ -1,11 +1,22 @@
 // Logits and the choice among allowed tokens: SPEC.md 2.1 step 3 and 2.2.
-#include "core.h"
+#include "kv.h"
 
-// NULL allows all.
-static int is_allowed(const uint8_t *allowed, uint32_t token) {
-    return allowed == NULL || (allowed[token >> 3] >> (token & 7) & 1);
+enum { SIGNS = (int32_t)0x88888888 };
+enum {
+    NO_PROBABILITY = 15 << 8, // EXP2 is 0 from here on
+    LARGEST_SHIFT = 16,       // with which a distance of 2^16 is always that far
+};
+
+// Bits of eight tokens from this multiple of 8 on; NULL allows all.
+static uint32_t allowed_of_eight(const uint8_t *allowed, uint32_t first) {
+    return allowed == NULL ? 255 : allowed[first >> 3];
 }
 
+static uint32_t end_of_eight(uint32_t first, uint32_t vocab_size) {
+    return first + 8 < vocab_size ? first + 8 : vocab_size;
+}
+
+// codes · row, of embeddings with 8 bits
 static int32_t dot8(const int8_t *codes, const uint8_t *row, uint32_t n) {
     int32_t sum = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -14,24 +25,54 @@ static int32_t dot8(const int8_t *codes, const uint8_t *row, uint32_t n) {
     return sum;
 }
 
-static int32_t dot4(const int8_t *codes, const uint8_t *row, uint32_t n) {
+// For dot4: two codes in each word, as kv.h multiplies. What is beyond the n columns counts as 0. Returns
+// what the bias of the row's codes will add.
+static int32_t pair_codes(int8_t *codes, uint32_t n, uint32_t *pairs) {
     int32_t sum = 0;
-    uint32_t i = 0;
-    for (; i + 1 < n; i += 2) {
-        uint32_t byte = *row++;
-        sum += codes[i] * bn_low_nibble(byte) + codes[i + 1] * bn_high_nibble(byte);
+    for (uint32_t i = n; i & (BN_CODES_PER_WORD - 1); i++) {
+        codes[i] = 0;
     }
-    return i < n ? sum + codes[i] * bn_low_nibble(*row) : sum;
+    for (uint32_t i = 0; i < n; i += BN_CODES_PER_WORD) {
+        for (uint32_t j = i; j < i + BN_PAIRS_PER_WORD; j++) {
+            *pairs++ = ((uint32_t)codes[j] << 16) + (uint32_t)codes[j + BN_PAIRS_PER_WORD];
+            sum += codes[j] + codes[j + BN_PAIRS_PER_WORD];
+        }
+    }
+    return BN_CODE_BIAS * sum;
+}
+
+// codes · row, of embeddings with 4 bits, a word at a time: with a bias, which a flipped sign is, their
+// nibbles are multiplied two at once, as keys are.
+static int32_t dot4(const uint32_t *pairs, const uint32_t *row, uint32_t n) {
+    int32_t sum = 0;
+    for (uint32_t i = 0; i < n; i += BN_CODES_PER_WORD, pairs += BN_PAIRS_PER_WORD) {
+        uint32_t word = *row++ ^ SIGNS, products = 1 << 15;
+        products += (word & BN_PAIR_MASK) * pairs[0];
+        products += ((word >> 4) & BN_PAIR_MASK) * pairs[1];
+        products += ((word >> 8) & BN_PAIR_MASK) * pairs[2];
+        products += ((word >> 12) & BN_PAIR_MASK) * pairs[3];
+        sum += (int32_t)products >> 16;
+    }
+    return sum;
 }
 
 static void tied_logits(const bn_state_t *state, const uint8_t *model, const uint8_t *allowed,
-    const int8_t *codes, int32_t *logits) {
+    const bn_input_t *input, int32_t *logits) {
     const bn_config_t *config = &state->config;
-    const uint8_t *row = model + state->weights.embedding + 4;
+    const uint8_t *rows = model + state->weights.embedding + 4;
+    int8_t *codes = input->codes[0];
     uint32_t n = config->hidden_size, row_size = bn_embedding_row_size(config);
-    for (uint32_t token = 0; token < config->vocab_size; token++, row += row_size) {
-        if (is_allowed(allowed, token)) {
-            logits[token] = config->embedding_bits == 8 ? dot8(codes, row, n) : dot4(codes, row, n);
+    int32_t bias = config->embedding_bits == 4 ? pair_codes(codes, n, input->tables) : 0;
+    for (uint32_t first = 0; first < config->vocab_size; first += 8) {
+        uint32_t bits = allowed_of_eight(allowed, first);
+        for (uint32_t token = first; bits != 0; token++, bits >>= 1) {
+            const uint8_t *row = rows + token * row_size;
+            if (!(bits & 1) || token >= config->vocab_size) {
+                continue;
+            }
+            logits[token] = config->embedding_bits == 8
+                                ? dot8(codes, row, n)
+                                : dot4(input->tables, (const uint32_t *)row, n) - bias;
         }
     }
 }
@@ -46,12 +87,12 @@ static int32_t *compute_logits(
     const uint8_t *head = model + state->weights.head;
     bn_scale_t input_scale = bn_final_norm(state, model), head_scale = bn_read_scale(head);
     *scale = bn_mul(&input_scale, &head_scale);
+    uint32_t *tables = (uint32_t *)(memory + state->buffers.tables);
+    bn_input_t input = {config->head_type, config->hidden_size, {codes, NULL}, tables, NULL};
     if (config->head_type == BN_TIED) {
-        tied_logits(state, model, allowed, codes, logits);
+        tied_logits(state, model, allowed, &input, logits);
     } else {
         bn_product_t product = {head, {logits, NULL}, config->vocab_size, allowed};
-        uint32_t *tables = (uint32_t *)(memory + state->buffers.tables);
-        bn_input_t input = {config->head_type, config->hidden_size, {codes, NULL}, tables, NULL};
         bn_bitlinear(&input, &product, 1);
     }
     return logits;
@@ -89,28 +130,31 @@ static int32_t exponent_of(int32_t below, const bn_scale_t *base) {
     return c < 0 ? 1 << 30 : ((below >> p) * base->m) >> (c < 31 ? c : 31);
 }
 
-// The least distance below the greatest logit with which a probability is 0: z grows with the distance. Most
-// tokens are farther, and it takes one comparison to leave them out.
-static int32_t negligible_distance(const bn_scale_t *base) {
-    int32_t distance = 0;
-    for (int32_t step = 1 << 26; step > 0; step >>= 1) {
-        if (bn_exp2(exponent_of(distance + step - 1, base)) != 0) {
-            distance += step;
-        }
+// A distance from which on all probabilities are 0. Most tokens are farther than the least such distance, and
+// it takes one comparison to leave them out; where it is 2^16 or more it is not worth finding.
+static uint32_t negligible_distance(const bn_scale_t *base) {
+    int c = -(base->e + 8);
+    if (base->m == 0 || c < 0 || c > LARGEST_SHIFT) {
+        return UINT32_MAX;
     }
-    return distance;
+    return bn_divide((NO_PROBABILITY << c) + (uint32_t)base->m - 1, (uint32_t)base->m);
 }
 
 // The allowed token that comes next after `last` in the order of falling logits, then of rising ids; −1 if
-// none does.
+// none does, or none is allowed where `last` is −1.
 static int32_t next_best(const int32_t *logits, const uint8_t *allowed, uint32_t vocab_size, int32_t last) {
-    int32_t best = -1;
-    for (uint32_t i = 0; i < vocab_size; i++) {
-        if ((best >= 0 && logits[i] <= logits[best]) || !is_allowed(allowed, i)) {
-            continue;
-        }
-        if (last < 0 || logits[i] < logits[last] || (logits[i] == logits[last] && (int32_t)i > last)) {
-            best = (int32_t)i;
+    int32_t best = -1, greatest = INT32_MIN;
+    for (uint32_t first = 0; first < vocab_size; first += 8) {
+        uint32_t bits = allowed_of_eight(allowed, first), end = end_of_eight(first, vocab_size);
+        for (uint32_t i = first; bits != 0 && i < end; i++) {
+            int32_t logit = logits[i];
+            if (logit <= greatest || !(bits >> (i - first) & 1)) {
+                continue;
+            }
+            if (last < 0 || logit < logits[last] || (logit == logits[last] && (int32_t)i > last)) {
+                best = (int32_t)i;
+                greatest = logit;
+            }
         }
     }
     return best;
@@ -118,11 +162,15 @@ static int32_t next_best(const int32_t *logits, const uint8_t *allowed, uint32_t
 
 static uint32_t sum_of_probabilities(const int32_t *logits, const uint8_t *allowed, uint32_t vocab_size,
     int32_t greatest, const bn_scale_t *base) {
-    int32_t negligible = greatest - negligible_distance(base);
-    uint32_t sum = 0;
-    for (uint32_t i = 0; i < vocab_size; i++) {
-        if (logits[i] > negligible && is_allowed(allowed, i)) {
-            sum += (uint32_t)bn_exp2(exponent_of(greatest - logits[i], base));
+    uint32_t negligible = negligible_distance(base), sum = 0;
+    for (uint32_t first = 0; first < vocab_size; first += 8) {
+        uint32_t bits = allowed_of_eight(allowed, first), end = end_of_eight(first, vocab_size);
+        for (uint32_t i = first; bits != 0 && i < end; i++) {
+            // What is not allowed can be anything, since it was not computed.
+            uint32_t below = (uint32_t)greatest - (uint32_t)logits[i];
+            if (below < negligible && (bits >> (i - first) & 1)) {
+                sum += (uint32_t)bn_exp2(exponent_of((int32_t)below, base));
+            }
         }
     }
     return sum;
@@ -138,24 +186,24 @@ int bn_top_k(void *memory, const void *model, const uint8_t *allowed, unsigned c
     }
     uint32_t vocab_size = state->config.vocab_size;
     const int32_t *logits = compute_logits(state, model, allowed, &scale);
-    bn_scale_t log2_e = {23637, -14};
-    bn_scale_t base = bn_mul(&scale, &log2_e);
-
-    int32_t token = next_best(logits, allowed, vocab_size, -1);
-    if (token < 0) {
-        return 0;
-    }
-    int32_t greatest = logits[token];
-    uint32_t sum = sum_of_probabilities(logits, allowed, vocab_size, greatest, &base);
     unsigned found = 0;
-    while (found < count && token >= 0) {
-        uint32_t p = (uint32_t)bn_exp2(exponent_of(greatest - logits[token], &base));
+    int32_t token = next_best(logits, allowed, vocab_size, -1);
+    for (; found < count && token >= 0; found++) {
         tokens[found] = (uint16_t)token;
-        permille[found] = (uint16_t)bn_divide(1000 * p, sum);
-        found++;
-        if (found < count) {
+        if (found + 1 < count) {
             token = next_best(logits, allowed, vocab_size, token);
         }
+    }
+    if (found == 0 || permille == NULL) {
+        return (int)found;
+    }
+    bn_scale_t log2_e = {23637, -14};
+    bn_scale_t base = bn_mul(&scale, &log2_e);
+    int32_t greatest = logits[tokens[0]];
+    uint32_t sum = sum_of_probabilities(logits, allowed, vocab_size, greatest, &base);
+    for (unsigned i = 0; i < found; i++) {
+        uint32_t p = (uint32_t)bn_exp2(exponent_of(greatest - logits[tokens[i]], &base));
+        permille[i] = (uint16_t)bn_divide(1000 * p, sum);
     }
     return (int)found;
 }

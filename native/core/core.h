@@ -22,6 +22,7 @@ enum {
     BN_TABLE_SIZE = 256,         // entries of one lookup table: every value of a weight byte
     BN_TABLES_AT_ONCE = 52,      // bounds the tables to 26 KB; enough for 260 ternary or 416 binary columns
     BN_PAIR_TABLES_AT_ONCE = 26, // twice as large
+    BN_NO_WEIGHT = 512,          // SPEC.md's WEIGHT is 0 from this distance on
 };
 
 // m·2^e. Passed by address, because a copy can become a call of memcpy.
@@ -54,7 +55,7 @@ typedef struct {
 typedef struct {
     uint32_t window, cache_row;
     uint32_t token_size; // bytes from x to rope, which there are of a second token once more behind them
-    uint32_t x, work, out, codes, rope, scores, pair_sums, tables, logits, cache, size;
+    uint32_t x, work, out, codes, rope, scores, softmax, pair_sums, tables, logits, cache, size;
 } bn_buffers_t;
 
 // The beginning of the state buffer.
@@ -115,6 +116,14 @@ typedef struct {
     uint32_t row_size, filled, num_kv_heads, head_dim;
 } bn_cache_t;
 
+// The query heads that share a kv head.
+typedef struct {
+    uint32_t count;
+    int q_exponent;         // of all queries, before each is quantized
+    const uint8_t *weights; // [BN_NO_WEIGHT] of bn_fill_weights
+    int32_t *scores;        // scratch: [rows of the cache]
+} bn_heads_t;
+
 // What matrices are multiplied with: the codes of one token, or of two.
 typedef struct {
     uint32_t weight_type, columns;
@@ -145,7 +154,6 @@ bn_scale_t bn_read_scale(const uint8_t *data);
 void bn_scale_down(int32_t *x, uint32_t n, int s);
 int bn_scale_to(int32_t *x, uint32_t n, int length, int bits);
 int bn_normalize(int32_t *x, uint32_t n, int bits);
-int bn_quantize(const int32_t *x, uint32_t n, int bits, int8_t *codes);
 bn_scale_t bn_norm_quant(
     const bn_norm_t *norm, const int32_t *x, uint32_t magnitudes, int32_t *work, int8_t *codes);
 void bn_requant(int32_t *acc, uint32_t n, uint32_t bound, const bn_scale_t *scale, int fraction_bits);
@@ -183,11 +191,11 @@ void bn_bitlinear_pair(const bn_input_t *input, const bn_product_t *products, in
 // attention.c
 uint32_t bn_cache_row_size(const bn_config_t *config);
 void bn_rope_angles(int16_t *rope, const uint32_t *rope_step, uint32_t head_dim, uint32_t position);
-int bn_rope(int32_t *x, uint32_t heads, uint32_t head_dim, const int16_t *rope);
+void bn_scale_angles(const int16_t *rope, int16_t *scaled, uint32_t head_dim, int32_t m);
 void bn_cache_store(
     const bn_cache_t *cache, uint32_t slot, const int32_t *k, const int32_t *v, int k_exponent);
-int bn_attend(const bn_cache_t *cache, uint32_t kv_head, int q_exponent, int32_t *scores, int32_t *heads,
-    uint32_t count);
+void bn_fill_weights(uint8_t weights[BN_NO_WEIGHT]);
+uint32_t bn_attend(const bn_cache_t *cache, uint32_t kv_head, const bn_heads_t *heads, int32_t *x);
 
 // decoder.c
 bn_scale_t bn_final_norm(bn_state_t *state, const uint8_t *model);

@@ -1,5 +1,6 @@
 // The forward pass: SPEC.md 2.1 from top to bottom. Pointers are made from the state's offsets at each call,
 // so the state itself holds none and may move.
+#include "kv.h"
 #include "vector.h"
 
 enum { FINAL_BITS = 8, LARGEST_CODE = 127 };
@@ -24,6 +25,7 @@ typedef struct {
     const uint8_t *model;
     uint32_t query_size, kv_size;
     int32_t *scores;    // [window]
+    uint8_t *softmax;   // [BN_NO_WEIGHT] weights by distance
     uint32_t *tables;   // [BN_TABLES_AT_ONCE][256] of u16
     int32_t *pair_sums; // [rows that share an input]
     bn_cache_t cache;   // of the current layer
@@ -49,6 +51,7 @@ static void open_decoder(decoder_t *d, bn_state_t *state, const uint8_t *model, 
     d->query_size = bn_query_size(d->config);
     d->kv_size = bn_kv_size(d->config);
     d->scores = (int32_t *)(memory + b->scores);
+    d->softmax = memory + b->softmax;
     d->tables = (uint32_t *)(memory + b->tables);
     d->pair_sums = (int32_t *)(memory + b->pair_sums);
     d->cache.rows = memory + b->cache;
@@ -118,15 +121,15 @@ static void set_product(
     product->wanted = NULL;
 }
 
-// What a product of the token's codes is to be scaled by.
-static bn_scale_t scale_of(const bn_product_t *product, const token_t *token) {
-    bn_scale_t matrix_scale = bn_read_scale(product->matrix);
+// What the products of the token's codes with a matrix are to be scaled by.
+static bn_scale_t scale_of(const token_t *token, const uint8_t *matrix) {
+    bn_scale_t matrix_scale = bn_read_scale(matrix);
     return bn_mul(&token->scale, &matrix_scale);
 }
 
 static void requant(
     const bn_product_t *product, int i, const token_t *token, uint32_t columns, int fraction_bits) {
-    bn_scale_t scale = scale_of(product, token);
+    bn_scale_t scale = scale_of(token, product->matrix);
     bn_requant(product->out[i], product->rows, LARGEST_CODE * columns, &scale, fraction_bits);
 }
 
@@ -143,7 +146,7 @@ static void add_to_residual(decoder_t *d, const uint8_t *gamma, uint32_t columns
     multiply(d, columns, &down, 1);
     for (int i = 0; i < d->count; i++) {
         token_t *token = &d->token[i];
-        bn_scale_t scale = scale_of(&down, token);
+        bn_scale_t scale = scale_of(token, matrix);
         token->x_magnitudes = bn_add_requant(token->x, token->out, n, LARGEST_CODE * columns, &scale);
     }
 }
@@ -156,7 +159,7 @@ static int32_t *values(const decoder_t *d, const token_t *token) {
     return token->out + bn_align(d->kv_size, BN_ROWS_PER_BLOCK);
 }
 
-// work = q, out = k then v
+// work = q, not yet in any unit; out = k then v
 static void project_qkv(decoder_t *d, const uint8_t *layer) {
     const bn_weights_t *w = d->weights;
     token_t *first = &d->token[0], *second = &d->token[1];
@@ -169,7 +172,7 @@ static void project_qkv(decoder_t *d, const uint8_t *layer) {
     set_product(&qkv[2], layer + w->v, values(d, first), values(d, second), d->kv_size);
     multiply(d, d->config->hidden_size, qkv, 3);
     for (int i = 0; i < d->count; i++) {
-        for (int j = 0; j < 3; j++) {
+        for (int j = 1; j < 3; j++) {
             requant(&qkv[j], i, &d->token[i], d->config->hidden_size, 12);
         }
     }
@@ -184,37 +187,57 @@ static uint32_t heads_per_kv_head(const bn_config_t *config) {
     return group;
 }
 
+// Returns the exponent of all queries. The angles bring their scale, so the sums are turned as they are.
+static int turn_query(const decoder_t *d, const token_t *token, const uint8_t *matrix) {
+    const bn_config_t *config = d->config;
+    bn_scale_t scale = scale_of(token, matrix);
+    int down = BN_MAX(bn_bitlen(LARGEST_CODE * config->hidden_size) - 15, 0);
+    _Alignas(4) int16_t angles[BN_MAX_HEAD_DIM];
+    bn_scale_angles(token->rope, angles, config->head_dim, scale.m);
+    bn_scale_down(token->work, d->query_size, down);
+    bn_rope(token->work, config->num_heads, config->head_dim, angles);
+    return scale.e + down - 5;
+}
+
+// Returns the exponent of all keys.
+static int turn_key(const decoder_t *d, const token_t *token) {
+    int exponent = bn_normalize(keys(token), d->kv_size, 15);
+    bn_rope(keys(token), d->config->num_kv_heads, d->config->head_dim, token->rope);
+    return exponent - 14;
+}
+
 // work = the output of every head, in one unit; each head's output takes the place of its query.
 static void attend_heads(const decoder_t *d, const token_t *token, int q_exponent) {
     const bn_config_t *config = d->config;
-    uint32_t group = heads_per_kv_head(config), n = group * config->head_dim;
-    int8_t exponents[BN_MAX_HEADS];
-    int largest = INT8_MIN;
+    bn_heads_t heads = {heads_per_kv_head(config), q_exponent, d->softmax, d->scores};
+    uint32_t n = heads.count * config->head_dim;
+    uint8_t exponents[BN_MAX_HEADS];
+    uint32_t largest = 0;
     for (uint32_t i = 0; i < config->num_kv_heads; i++) {
-        int exponent = bn_attend(&d->cache, i, q_exponent, d->scores, token->work + i * n, group);
-        exponents[i] = (int8_t)exponent;
+        uint32_t exponent = bn_attend(&d->cache, i, &heads, token->work + i * n);
+        exponents[i] = (uint8_t)exponent;
         largest = BN_MAX(largest, exponent);
     }
     for (uint32_t i = 0; i < config->num_kv_heads; i++) {
-        int down = largest - exponents[i] - 12;
-        bn_scale_down(token->work + i * n, n, down < 19 ? down : 19);
+        uint32_t down = largest - exponents[i];
+        bn_scale_down(token->work + i * n, n, down < 31 ? (int)down : 31);
     }
 }
 
 static void attention(decoder_t *d, const uint8_t *layer) {
-    const bn_config_t *config = d->config;
+    const bn_weights_t *w = d->weights;
     project_qkv(d, layer);
     // One after the other: the second token sees the first, and may take the place of the oldest.
     for (int i = 0; i < d->count; i++) {
         token_t *token = &d->token[i];
-        int q_exponent = bn_rope(token->work, config->num_heads, config->head_dim, token->rope);
-        int k_exponent = bn_rope(keys(token), config->num_kv_heads, config->head_dim, token->rope);
+        int q_exponent = turn_query(d, token, layer + w->q);
+        int k_exponent = turn_key(d, token);
         bn_cache_store(&d->cache, token->slot, keys(token), values(d, token), k_exponent);
         d->cache.filled = token->filled;
         attend_heads(d, token, q_exponent);
         token->work_magnitudes = bn_magnitudes(token->work, d->query_size);
     }
-    add_to_residual(d, layer + d->weights->attn_sub_norm, d->query_size, layer + d->weights->o);
+    add_to_residual(d, layer + w->attn_sub_norm, d->query_size, layer + w->o);
 }
 
 // gate = ReLU²(gate) · up; only the ratios matter, because the norm that follows divides by the size. No |up|

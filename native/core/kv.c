@@ -1,68 +1,86 @@
 // kv.h for every processor.
 #include "kv.h"
 
-enum { PAIR_MASK = 0x000F000F };
-
 // The product of two pairs, (a + b·2^16)·(c + d·2^16), is a·c + (a·d + b·c)·2^16 modulo 2^32: both products
 // of the upper half are wanted, and the lower half stays below 2^15 in size, so that rounding takes it away.
-void bn_dot_rows(const bn_column_t *column, const uint32_t pairs[BN_PAIRS_PER_WORD], int32_t *scores) {
-    const uint8_t *row = column->first;
-    uint32_t pair0 = pairs[0], pair1 = pairs[1], pair2 = pairs[2], pair3 = pairs[3];
-    for (uint32_t t = 0; t < column->rows; t++, row += column->row_size) {
-        uint32_t word = *(const uint32_t *)row, sum = 1 << 15;
-        sum += (word & PAIR_MASK) * pair0;
-        sum += ((word >> 4) & PAIR_MASK) * pair1;
-        sum += ((word >> 8) & PAIR_MASK) * pair2;
-        sum += ((word >> 12) & PAIR_MASK) * pair3;
-        scores[t] += (int32_t)sum >> 16;
+static int32_t negative_dot(const uint32_t *words, uint32_t count, const bn_query_t *query) {
+    const uint32_t *pairs = query->pairs;
+    uint32_t sum = query->start;
+    for (; count > 0; count--, pairs += BN_PAIRS_PER_WORD) {
+        uint32_t word = *words++;
+        sum += (word & BN_PAIR_MASK) * pairs[0];
+        sum += ((word >> 4) & BN_PAIR_MASK) * pairs[1];
+        sum += ((word >> 8) & BN_PAIR_MASK) * pairs[2];
+        sum += ((word >> 12) & BN_PAIR_MASK) * pairs[3];
+    }
+    return (int32_t)sum >> 16;
+}
+
+int32_t bn_score_rows(const bn_rows_t *rows, const bn_query_t *query, int32_t *scores) {
+    const uint8_t *row = rows->first;
+    int32_t least = INT32_MAX;
+    for (uint32_t t = 0; t < rows->rows; t++, row += rows->row_size) {
+        uint32_t down = ((uint32_t)query->shift + row[0]) & 255;
+        int32_t y = negative_dot((const uint32_t *)row + 1, rows->words, query) >> (down < 31 ? down : 31);
+        scores[t] = y;
+        least = y < least ? y : least;
+    }
+    return least;
+}
+
+void bn_weigh_scores(const bn_rows_t *rows, bn_softmax_t *softmax, int32_t *scores) {
+    const uint8_t *row = rows->first;
+    softmax->p = softmax->w = 0;
+    for (uint32_t t = 0; t < rows->rows; t++, row += rows->row_size) {
+        uint32_t distance = (uint32_t)(scores[t] - softmax->least);
+        uint32_t p = distance < BN_NO_WEIGHT ? softmax->weights[distance] : 0;
+        uint32_t down = softmax->exponent - row[1];
+        uint32_t w = p >> (down < 31 ? down : 31);
+        softmax->p += p;
+        softmax->w += w;
+        scores[t] = (int32_t)w;
     }
 }
 
-void bn_weigh_rows(const bn_column_t *column, const int32_t *weights, uint32_t sums[BN_PAIRS_PER_WORD]) {
-    const uint8_t *row = column->first;
+// sums[j] += the sums of as many rows as fit the halves of a word; returns the row after them.
+static const uint8_t *weigh_some(
+    const uint8_t *row, uint32_t row_size, const int32_t *weights, uint32_t count, int32_t *sums) {
     uint32_t sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
-    for (uint32_t t = 0; t < column->rows; t++, row += column->row_size) {
+    for (uint32_t t = 0; t < count; t++, row += row_size) {
         uint32_t word = *(const uint32_t *)row, weight = (uint32_t)weights[t];
-        sum0 += (word & PAIR_MASK) * weight;
-        sum1 += ((word >> 4) & PAIR_MASK) * weight;
-        sum2 += ((word >> 8) & PAIR_MASK) * weight;
-        sum3 += ((word >> 12) & PAIR_MASK) * weight;
+        sum0 += (word & BN_PAIR_MASK) * weight;
+        sum1 += ((word >> 4) & BN_PAIR_MASK) * weight;
+        sum2 += ((word >> 8) & BN_PAIR_MASK) * weight;
+        sum3 += ((word >> 12) & BN_PAIR_MASK) * weight;
     }
-    sums[0] = sum0;
-    sums[1] = sum1;
-    sums[2] = sum2;
-    sums[3] = sum3;
+    sums[0] += (int32_t)(sum0 & 0xFFFF);
+    sums[1] += (int32_t)(sum1 & 0xFFFF);
+    sums[2] += (int32_t)(sum2 & 0xFFFF);
+    sums[3] += (int32_t)(sum3 & 0xFFFF);
+    sums[4] += (int32_t)(sum0 >> 16);
+    sums[5] += (int32_t)(sum1 >> 16);
+    sums[6] += (int32_t)(sum2 >> 16);
+    sums[7] += (int32_t)(sum3 >> 16);
+    return row;
 }
 
-int32_t bn_scale_scores(const bn_column_t *exponents, int q_exponent, int32_t *scores) {
-    const int8_t *k_exponent = (const int8_t *)exponents->first;
-    int32_t greatest = INT32_MIN;
-    for (uint32_t t = 0; t < exponents->rows; t++, k_exponent += exponents->row_size) {
-        int net = q_exponent + *k_exponent;
-        int32_t z = scores[t];
-        z = net >= 0 ? z * ((int32_t)1 << (net < 14 ? net : 14)) : bn_rshr(z, -net);
-        scores[t] = z;
-        greatest = z > greatest ? z : greatest;
+void bn_weigh_rows(
+    const bn_rows_t *rows, uint32_t offset, const int32_t *weights, int32_t sums[BN_CODES_PER_WORD]) {
+    const uint8_t *row = rows->first + offset;
+    uint32_t left = rows->rows;
+    for (; left > BN_ROWS_PER_SUM; left -= BN_ROWS_PER_SUM, weights += BN_ROWS_PER_SUM) {
+        row = weigh_some(row, rows->row_size, weights, BN_ROWS_PER_SUM, sums);
     }
-    return greatest;
+    weigh_some(row, rows->row_size, weights, left, sums);
 }
 
-uint32_t bn_exponentials(int32_t *scores, uint32_t rows, int32_t greatest) {
-    uint32_t sum = 0;
-    for (uint32_t t = 0; t < rows; t++) {
-        scores[t] = bn_exp2(greatest - scores[t]);
-        sum += (uint32_t)scores[t];
+void bn_rope(int32_t *x, uint32_t heads, uint32_t head_dim, const int16_t *angles) {
+    uint32_t half = head_dim >> 1;
+    for (; heads > 0; heads--, x += head_dim) {
+        for (uint32_t i = 0; i < half; i++) {
+            int32_t a = x[i], b = x[i + half], c = angles[2 * i], n = angles[2 * i + 1];
+            x[i] = a * c - b * n;
+            x[i + half] = a * n + b * c;
+        }
     }
-    return sum;
-}
-
-int32_t bn_value_weights(const bn_column_t *exponents, int32_t reciprocal, int shift, int32_t *scores) {
-    const int8_t *v_exponent = (const int8_t *)exponents->first;
-    int32_t sum = 0;
-    for (uint32_t t = 0; t < exponents->rows; t++, v_exponent += exponents->row_size) {
-        int s = shift - *v_exponent;
-        scores[t] = (scores[t] * reciprocal) >> (s < 31 ? s : 31);
-        sum += scores[t];
-    }
-    return sum;
 }

@@ -1,6 +1,6 @@
-// Products with the rows of the KV cache, a word of each row at a time: eight int4 codes, each plus
-// BN_CODE_BIAS, so that all of them are at least 0. One multiplication serves two codes, which lie 16 bits
-// apart in the word once it is masked.
+// Loops over the rows of the KV cache: scores, softmax and weighted sums (SPEC.md 1.6 and 2.1, step 5). A
+// word of a row holds eight int4 codes, each plus BN_CODE_BIAS, so that all of them are at least 0. One
+// multiplication serves two codes, which lie 16 bits apart in the word once it is masked.
 //
 // kv.c is for every processor; kv_<architecture>.S replaces it on one.
 #ifndef BITNET_KV_H
@@ -8,27 +8,49 @@
 
 #include "core.h"
 
-enum { BN_CODE_BIAS = 8, BN_CODES_PER_WORD = 8, BN_PAIRS_PER_WORD = 4 };
+enum {
+    BN_CODE_BIAS = 8,
+    BN_CODES_PER_WORD = 8,
+    BN_PAIRS_PER_WORD = 4,
+    BN_PAIR_MASK = 0x000F000F,
+    BN_ROWS_PER_SUM = 32, // sums of so many rows fit 16 bits
+};
 
-// One word, or one byte, of each row: the rows of a cache, from a place in the first on.
+// What the cache holds of one kv head, from its part of the first row on: a word with exponents (byte 0:
+// minus that of k, byte 1: that of v), the words of k, as many words of v.
 typedef struct {
     const uint8_t *first;
     uint32_t row_size, rows;
-} bn_column_t;
+    uint32_t words;
+} bn_rows_t;
 
-// scores[t] += Σ q_j·word_j over the word of row t; |Σ| < 2^15. pairs[j] is q_j·2^16 + q_{j+4}, |q| <= 127.
-void bn_dot_rows(const bn_column_t *column, const uint32_t pairs[BN_PAIRS_PER_WORD], int32_t *scores);
+// A query whose codes are q: what its products with keys are computed from.
+typedef struct {
+    uint32_t start; // of a sum: takes the codes' bias away, and rounds what is below the upper half
+    int32_t shift;  // of a product with a key, before the key's exponent is taken from it
+    uint32_t pairs[BN_MAX_HEAD_DIM / 2]; // −q_j·2^16 − q_{j+4} for each pair of a word
+} bn_query_t;
 
-// sums[j] = Σ_t weights[t]·(word_j + 2^16·word_{j+4}) for weights that add up to less than 2^16 / 15.
-void bn_weigh_rows(const bn_column_t *column, const int32_t *weights, uint32_t sums[BN_PAIRS_PER_WORD]);
+// The distances of SPEC.md: scores[t] = y_t; returns the least.
+int32_t bn_score_rows(const bn_rows_t *rows, const bn_query_t *query, int32_t *scores);
 
-// scores[t] = SPEC.md's z_t, from dot_t and the exponents of k; returns the greatest.
-int32_t bn_scale_scores(const bn_column_t *exponents, int q_exponent, int32_t *scores);
+// Softmax; the sums are results.
+typedef struct {
+    const uint8_t *weights; // [BN_NO_WEIGHT] by distance
+    int32_t least;          // of the scores
+    uint32_t exponent;      // the greatest of v
+    uint32_t p, w;          // Σ p_t, Σ w_t
+} bn_softmax_t;
 
-// scores[t] = EXP2(greatest − scores[t]); returns their sum.
-uint32_t bn_exponentials(int32_t *scores, uint32_t rows, int32_t greatest);
+// scores[t] = w_t
+void bn_weigh_scores(const bn_rows_t *rows, bn_softmax_t *softmax, int32_t *scores);
 
-// scores[t] = (scores[t]·reciprocal) >> (shift − exponent of row t); returns their sum. Shifts are below 256.
-int32_t bn_value_weights(const bn_column_t *exponents, int32_t reciprocal, int shift, int32_t *scores);
+// sums[j] += Σ_t weights[t]·code_j over a word of v, which begins `offset` bytes after the head's part, in
+// each row. No BN_ROWS_PER_SUM weights in a row may add up to more than 2^12.
+void bn_weigh_rows(
+    const bn_rows_t *rows, uint32_t offset, const int32_t *weights, int32_t sums[BN_CODES_PER_WORD]);
+
+// SPEC.md's ROPE; angles from a multiple of 4 on.
+void bn_rope(int32_t *x, uint32_t heads, uint32_t head_dim, const int16_t *angles);
 
 #endif

@@ -1,191 +1,306 @@
-// kv.h for Cortex-M0 and M0+, in Thumb-1. Cycles: for the 8 codes of a word 33 (dot_rows) and 28 (weigh_rows), for each
-// element of softmax 19 (scale_scores), 22 (exponentials) and 15 (value_weights).
+// kv.h for Cortex-M0 and M0+, in Thumb-1. Cycles for each row: 34.5 (score_rows, if a head has one word), 17.5
+// (weigh_scores) and 22 for each word (weigh_rows); 11 for an element of rope.
 
 #include "thumb1.inc"
 
-    // r0: column, r1: pairs, r2: scores
-    begin bn_dot_rows
-    ldm r0, {r0, r4, r5}    // first row, size of a row, rows
-    mov r9, r4
-    lsls r5, r5, #2
-    beq dot_done
-    adds r5, r5, r2
-    mov r10, r5             // the end of the scores
-    ldm r1!, {r3-r6}        // pairs
-    movs r7, #15
-    lsls r1, r7, #16
-    orrs r7, r1
-    mov r8, r7              // 0x000F000F
-    movs r7, #1
-    lsls r7, r7, #15
-    mov r11, r7             // rounds the lower half away
-    mov r12, r2             // scores
-dot_row:
-    ldr r1, [r0]
-    add r0, r9
-    mov r2, r8
-    ands r2, r1
-    muls r2, r3
-    .irp pair, r4, r5, r6
-    lsrs r1, r1, #4
-    mov r7, r8
-    ands r7, r1
-    muls r7, \pair
-    adds r2, r2, r7
-    .endr
-    add r2, r11
-    asrs r2, r2, #16
-    mov r7, r12
-    ldr r1, [r7]
-    adds r2, r2, r1
-    stm r7!, {r2}
-    mov r12, r7
-    cmp r7, r10
-    bne dot_row
-dot_done:
-    end bn_dot_rows, 0
+    // \sum += \factor times two codes of \word: those at \right and 16 bits above. r7: lost; \mask: 0x000F000F.
+    .macro add_pair sum, word, mask, right, factor
+    lsrs r7, \word, #\right
+    ands r7, \mask
+    muls r7, \factor
+    add \sum, r7
+    .endm
 
-    // r0: column, r1: weights, r2: sums
-    begin bn_weigh_rows
-    push {r2}
-    ldm r0, {r0, r6, r7}    // first row, size of a row, rows
-    lsls r7, r7, #2
+    // A word of k in each row. r0: what is before it in the first row; r2: mask; r3-r6: pairs of the query; r9: the
+    // scores; r11: size of a row. The first pass begins at r10, the others go on from the scores. The last pass is
+    // that of the row's first word, where the exponent is at hand; r12: shift of the query, lr: the least score.
+    .macro score_row name, is_first, is_last
+    ldr r1, [r0, #4]
+    mov r7, r2
+    ands r7, r1
+    muls r7, r3
+    .if \is_first
+    add r7, r10
+    .endif
+    mov r8, r7
+    add_pair r8, r1, r2, 4, r4
+    add_pair r8, r1, r2, 8, r5
+    lsrs r7, r1, #12
+    ands r7, r2
+    muls r7, r6
+    add r7, r8
+    .if !\is_first
+    mov r1, r9
+    ldr r1, [r1]
     adds r7, r7, r1
-    mov r12, r7             // the end of the weights
+    .endif
+    .if \is_last
+    asrs r7, r7, #16
+    ldrb r1, [r0]
+    add r1, r12
+    asrs r7, r1             // by the lowest byte; from 32 on only the sign is left, as by 31
+    cmp r7, lr
+    bge \name
+    mov lr, r7
+\name:
+    .endif
+    mov r1, r9
+    stm r1!, {r7}
+    mov r9, r1
+    add r0, r11
+    .endm
+
+    .macro score_pass name, is_first, is_last
+    odd_rows \name
+\name:
+    score_row \name\()_a, \is_first, \is_last
+\name\()_odd:
+    score_row \name\()_b, \is_first, \is_last
+    .if \is_last
+    ldr r7, [sp, #12]
+    cmp r1, r7
+    .else
+    cmp r1, lr
+    .endif
+    bne \name
+    .endm
+
+    // Rows go two by two; with an odd number of them, the second half of the loop begins. r1, r7: lost.
+    .macro odd_rows name
+    ldr r7, [sp, #12]
+    ldr r1, [sp, #0]
+    subs r7, r7, r1
+    lsls r7, r7, #30
+    bcs \name\()_odd
+    .endm
+
+    // r0: rows, r1: query, r2: scores. Returns the least score. A pass for each word of k, from the last to the first.
+    begin bn_score_rows
+    ldm r0!, {r3-r6}        // first row, its size, rows, words
+    mov r11, r4
+    lsls r5, r5, #2
+    adds r5, r5, r2
+    ldm r1!, {r4, r7}       // start, which is not 0, and shift
+    mov r10, r4
+    mov r12, r7
+    lsls r4, r6, #2
+    adds r3, r3, r4
+    lsls r4, r6, #4
+    adds r4, r4, r1
+    push {r2-r6}            // [sp]: scores, the last word's place in the row, the end of its pairs, the end of the
+                            // scores, words to go
+    movs r2, #15
+    lsls r3, r2, #16
+    orrs r2, r3
+score_word:
+    ldr r1, [sp, #0]
+    mov r9, r1
+    ldr r0, [sp, #4]
+    subs r0, #4
+    str r0, [sp, #4]
+    ldr r1, [sp, #8]
+    subs r1, #16
+    str r1, [sp, #8]
+    ldm r1!, {r3-r6}
+    ldr r1, [sp, #12]
+    mov lr, r1
+    mov r7, r10
+    ldr r1, [sp, #16]
+    subs r1, #1
+    str r1, [sp, #16]
+    beq score_last_word
+    cmp r7, #0
+    beq score_middle_word
+    score_pass score_first, 1, 0
+    movs r7, #0
+    mov r10, r7             // begun
+    b score_word
+score_middle_word:
+    score_pass score_middle, 0, 0
+    b score_word
+score_last_word:
+    movs r1, #1
+    lsls r1, r1, #31
+    mvns r1, r1
+    mov lr, r1
+    cmp r7, #0
+    bne score_only_word
+    b score_last_of_many
+score_only_word:
+    score_pass score_only, 1, 1
+    b score_done
+score_last_of_many:
+    score_pass score_last, 0, 1
+score_done:
+    mov r0, lr
+    end bn_score_rows, 20
+
+    // The score at r2 becomes a weight. r0: the row; r3, r7: lost.
+    .macro weigh_score name
+    ldr r3, [r2]
+    subs r3, r3, r5
+    cmp r3, r12
+    bhs \name\()_far
+    ldrb r3, [r4, r3]
+    add r8, r3
+    ldrb r7, [r0, #1]
+    subs r7, r6, r7
+    lsrs r3, r7             // by the lowest byte
+    add r10, r3
+\name\()_done:
+    add r0, r9
+    stm r2!, {r3}
+    .endm
+
+    .macro no_weight name
+\name\()_far:
+    movs r3, #0
+    b \name\()_done
+    .endm
+
+    // r0: rows, r1: softmax, r2: scores
+    begin bn_weigh_scores
+    push {r1}
+    ldm r0, {r0, r3, r4}    // first row, its size, rows
+    mov r9, r3
+    lsls r4, r4, #2
+    adds r3, r4, r2
+    mov r11, r3             // the end of the scores
+    movs r7, #0
+    mov r8, r7              // Σ p
+    mov r10, r7             // Σ w
+    movs r7, #1
+    lsls r7, r7, #9
+    mov r12, r7             // BN_NO_WEIGHT
+    lsls r4, r4, #30        // an odd number of rows: the second half of the loop begins
+    ldm r1!, {r4-r6}        // weights, the least score, the greatest exponent
+    bcs weigh_odd_score
+weigh_score:
+    weigh_score weigh_first
+weigh_odd_score:
+    weigh_score weigh_second
+    cmp r2, r11
+    bne weigh_score
+    ldr r0, [sp, #0]
+    adds r0, #12
+    mov r3, r8
+    mov r4, r10
+    stm r0!, {r3, r4}
+    end bn_weigh_scores, 4
+    no_weight weigh_first
+    no_weight weigh_second
+
+    // r0: a word of v, which goes on to the next row; r6: size of a row; r5: mask; r8-r11 += the codes times
+    // \weight. r2, r4: lost.
+    .macro weigh_row weight
+    ldr r4, [r0]
+    adds r0, r0, r6
+    mov r2, r5
+    ands r2, r4
+    muls r2, \weight
+    add r8, r2
+    .irp pair, 9, 10, 11
+    lsrs r2, r4, #(4 * (\pair - 8))
+    ands r2, r5
+    muls r2, \weight
+    add r\pair, r2
+    .endr
+    .endm
+
+    // sums[\low] and sums[\low + 4] += the halves of \pair. r2, r3, r4: lost.
+    .macro take_apart pair, low
+    mov r2, \pair
+    uxth r3, r2
+    ldr r4, [r7, #4 * \low]
+    adds r3, r3, r4
+    str r3, [r7, #4 * \low]
+    lsrs r2, r2, #16
+    ldr r4, [r7, #4 * \low + 16]
+    adds r2, r2, r4
+    str r2, [r7, #4 * \low + 16]
+    .endm
+
+    // r0: rows, r1: offset, r2: weights, r3: sums
+    begin bn_weigh_rows
+    ldm r0!, {r4, r6, r7}   // first row, its size, rows
+    adds r0, r4, r1
+    movs r1, r2
+    push {r3}
     movs r5, #15
     lsls r2, r5, #16
-    orrs r5, r2             // 0x000F000F
+    orrs r5, r2
+    mov lr, r7              // rows to go
+weigh_some:
     movs r2, #0
     mov r8, r2
     mov r9, r2
     mov r10, r2
     mov r11, r2
-    b weigh_rows_begin
-weigh_row:
+    mov r7, lr
+    movs r3, #32            // BN_ROWS_PER_SUM
+    cmp r7, r3
+    bls weigh_few
+    movs r7, r3
+weigh_few:
+    mov r3, lr
+    subs r3, r3, r7
+    mov lr, r3
+    lsls r3, r7, #2
+    adds r3, r3, r1
+    mov r12, r3             // the end of these weights
+    lsrs r7, r7, #1
+    bcc weigh_begin
     ldm r1!, {r3}
-    ldr r4, [r0]
-    adds r0, r0, r6
-    movs r2, r5
-    ands r2, r4
-    muls r2, r3
-    add r8, r2
-    .irp sum, r9, r10, r11
-    lsrs r4, r4, #4
-    movs r2, r5
-    ands r2, r4
-    muls r2, r3
-    add \sum, r2
-    .endr
-weigh_rows_begin:
+    weigh_row r3
+    b weigh_begin
+weigh_two:
+    ldm r1!, {r3, r7}
+    weigh_row r3
+    weigh_row r7
+weigh_begin:
     cmp r1, r12
-    bne weigh_row
-    ldr r0, [sp]
-    mov r4, r8
-    mov r5, r9
-    mov r6, r10
-    mov r7, r11
-    stm r0!, {r4-r7}
+    bne weigh_two
+    ldr r7, [sp, #0]
+    take_apart r8, 0
+    take_apart r9, 1
+    take_apart r10, 2
+    take_apart r11, 3
+    mov r3, lr
+    cmp r3, #0
+    bne weigh_some
     end bn_weigh_rows, 4
 
-    // r0: exponents, r1: exponent of q, r2: scores. Returns the greatest in r0.
-    begin bn_scale_scores
-    ldm r0, {r0, r3, r7}    // first exponent, size of a row, rows
-    lsls r7, r7, #2
-    adds r7, r7, r2
-    mov r8, r7              // the end of the scores
-    movs r7, #1
-    lsls r7, r7, #31        // the greatest so far
-    movs r4, #0
-score:
-    ldr r5, [r2]
-    ldrsb r6, [r0, r4]
-    adds r0, r0, r3
-    adds r6, r6, r1
-    bpl score_up
-    mvns r6, r6             // one less than how far down: the last step rounds
-    asrs r5, r5, r6
-    adds r5, #1
-    asrs r5, r5, #1
-score_compare:
-    cmp r5, r7
-    ble score_next
-    movs r7, r5
-score_next:
-    stm r2!, {r5}
-    cmp r2, r8
-    bne score
-    movs r0, r7
-    end bn_scale_scores, 0
-score_up:
-    cmp r6, #14
-    ble score_shift
-    movs r6, #14
-score_shift:
-    lsls r5, r5, r6
-    b score_compare
-
-    // r0: scores, r1: rows, r2: greatest. Returns the sum in r0.
-    begin bn_exponentials
-    mov r9, r2
-    lsls r1, r1, #2
-    adds r1, r1, r0
-    mov r10, r1             // the end of the scores
-    movs r5, #175           // 1406 = 175·8 + 6
-    lsls r5, r5, #3
-    adds r5, #6
-    movs r6, #5502 >> 6     // 85: 5502 = 85·64 + 62
-    lsls r6, r6, #6
-    adds r6, #62
-    movs r7, #1
-    lsls r7, r7, #15
-    movs r4, #0             // the sum
-exponential:
-    ldr r2, [r0]
-    mov r1, r9
-    subs r1, r1, r2
-    lsrs r3, r1, #8
-    cmp r3, #14
-    bhi exponential_zero
-    uxtb r1, r1
-    movs r2, r1
-    muls r2, r5
-    lsrs r2, r2, #8
-    subs r2, r6, r2
-    muls r2, r1
-    lsrs r2, r2, #6
-    subs r2, r7, r2
-    lsrs r2, r2, r3
-    adds r4, r4, r2
-exponential_store:
-    stm r0!, {r2}
-    cmp r0, r10
-    bne exponential
-    movs r0, r4
-    end bn_exponentials, 0
-exponential_zero:
-    movs r2, #0
-    b exponential_store
-
-    // r0: exponents, r1: reciprocal, r2: shift, r3: scores. Returns the sum in r0.
-    begin bn_value_weights
-    ldm r0, {r0, r4, r7}    // first exponent, size of a row, rows
-    lsls r7, r7, #2
-    adds r7, r7, r3
-    mov r8, r7              // the end of the scores
-    mov r9, r2
-    movs r7, #0             // the sum
-    movs r2, #0
-value_weight:
-    ldr r5, [r3]
-    ldrsb r6, [r0, r2]
-    adds r0, r0, r4
-    muls r5, r1
-    rsbs r6, r6, #0
-    add r6, r9
-    lsrs r5, r5, r6
-    adds r7, r7, r5
-    stm r3!, {r5}
-    cmp r3, r8
-    bne value_weight
-    movs r0, r7
-    end bn_value_weights, 0
+    // r0: x, r1: heads, r2: head_dim, r3: angles
+    begin bn_rope
+    lsls r4, r2, #1
+    muls r4, r1
+    lsls r4, r4, #1
+    adds r4, r4, r0
+    mov r8, r4              // the end of x
+    lsls r2, r2, #1         // bytes of half a head, and of the angles
+    mov r9, r3
+    adds r4, r3, r2
+    mov r10, r4             // the end of the angles
+rope_head:
+    mov r3, r9
+rope_pair:
+    ldr r4, [r0]
+    ldr r5, [r0, r2]
+    ldm r3!, {r7}
+    sxth r6, r7             // cosine
+    asrs r7, r7, #16        // sine
+    movs r1, r4
+    muls r1, r6
+    muls r4, r7
+    muls r6, r5
+    muls r7, r5
+    subs r1, r1, r7
+    adds r4, r4, r6
+    str r4, [r0, r2]
+    stm r0!, {r1}
+    cmp r3, r10
+    bne rope_pair
+    adds r0, r0, r2
+    cmp r0, r8
+    bne rope_head
+    end bn_rope, 0

@@ -213,7 +213,7 @@
     rows bn_add_rows_narrow, ldrb, 0, 6, 30, 1
 
     // r0: pairs, r1: first, r2: second, r3: blocks, at least one. 33 cycles a block.
-    begin_low bn_take_apart
+    leaf bn_take_apart
 take_block_apart:
     .rept 2
     ldm r0!, {r4, r5}
@@ -228,7 +228,7 @@ take_block_apart:
     .endr
     subs r3, #1
     bne take_block_apart
-    end_low bn_take_apart
+    end_leaf bn_take_apart
 
 // --- tables of binary weights ---
 

@@ -30,7 +30,8 @@ static void locate_buffers(const bn_config_t *config, uint32_t window, bn_buffer
     buffers->rope = buffers->codes + bn_align(widest + 4, 8);
     buffers->token_size = buffers->rope + 2u * config->head_dim - buffers->x;
     buffers->scores = buffers->x + 2 * buffers->token_size;
-    buffers->pair_sums = buffers->scores + 4 * window;
+    buffers->softmax = buffers->scores + 4 * window;
+    buffers->pair_sums = buffers->softmax + BN_NO_WEIGHT;
     buffers->tables = buffers->pair_sums + 4 * BN_MAX(BN_MAX(query + 2 * kv, 2 * inner), hidden);
     buffers->logits = buffers->tables + 4 * BN_TABLE_SIZE * tables;
     buffers->cache = buffers->logits + 4 * vocab;
@@ -73,6 +74,7 @@ int bn_init(void *memory, size_t state_size, const void *model, size_t size, uns
     bn_read_header(model, size, &state->config);
     bn_locate_weights(&state->config, &state->weights);
     locate_buffers(&state->config, window ? window : state->config.window, &state->buffers);
+    bn_fill_weights((uint8_t *)memory + state->buffers.softmax);
     state->placement = BN_IN_PLACE;
     state->dma_channel = BN_NO_DMA;
     state->fetched = 0;

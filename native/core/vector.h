@@ -28,6 +28,9 @@ void bn_round(const int32_t *x, int8_t *codes, uint32_t n, uint32_t e, uint32_t 
 // The same where nothing has to be clamped.
 void bn_round_within(const int32_t *x, int8_t *codes, uint32_t n, uint32_t e);
 
+// HEAD_QUANT of n elements, an even number, to codes of `bits`; returns the exponent.
+int bn_quantize(const int32_t *x, uint32_t n, int bits, int8_t *codes);
+
 // gate = (max(gate, 0)² >> down)·up; returns bn_magnitudes(gate).
 uint32_t bn_gate(int32_t *gate, const int32_t *up, uint32_t n, uint32_t down);
 

@@ -194,7 +194,7 @@ static mp_obj_t bitnet_logits(size_t n_args, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_logits_obj, 3, 3, bitnet_logits);
 
-// top_k(model, state, allowed, tokens, permille, count) -> how many there were
+// top_k(model, state, allowed, tokens, permille or None, count) -> how many there were
 static mp_obj_t bitnet_top_k(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
     mp_buffer_info_t model, state, allowed;
@@ -206,7 +206,10 @@ static mp_obj_t bitnet_top_k(size_t n_args, const mp_obj_t *args) {
     refuse_overlap(&allowed, &state);
     size_t count = get_count(args[5]);
     uint16_t *tokens = get_u16(args[3], count, MP_BUFFER_RW, &state);
-    uint16_t *permille = get_u16(args[4], count, MP_BUFFER_RW, &state);
+    uint16_t *permille = NULL;
+    if (args[4] != mp_const_none) {
+        permille = get_u16(args[4], count, MP_BUFFER_RW, &state);
+    }
     int found = bn_top_k(state.buf, model.buf, allowed.buf, (unsigned)count, tokens, permille);
     return MP_OBJ_NEW_SMALL_INT(check(found));
 }

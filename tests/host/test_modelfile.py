@@ -232,7 +232,7 @@ def test_prefix_is_read_back(positions: int) -> None:
     assert read is not None
     for name in ("k_codes", "v_codes", "k_exponents", "v_exponents"):
         assert np.array_equal(getattr(read, name), getattr(prefix, name))
-    assert modelfile.part_sizes(data)["prefix"] == 4 + 2 * positions * (2 * 2 * 4 + 2 * 2)
+    assert modelfile.part_sizes(data)["prefix"] == 4 + 2 * positions * 2 * (4 + 2 * 4)
     assert sum(modelfile.part_sizes(data).values()) == len(data)
 
 
@@ -243,22 +243,23 @@ def test_prefix_layout_is_the_one_of_the_spec() -> None:
     data = labelled_model(config, prefix)
     codes_k = bytes([0x79, 0x6A, 0x5B, 0x4C, 0xF8, 0x88, 0x88, 0x88])
     codes_v = bytes([0x97, 0xA6, 0xB5, 0xC4, 0x18, 0x88, 0x88, 0x88])
-    assert data[-24:] == bytes([1, 0, 0, 0]) + codes_k + codes_v + bytes([247, 127, 0, 0])
+    assert data[-24:] == bytes([1, 0, 0, 0, 9, 127, 0, 0]) + codes_k + codes_v
 
 
 def test_a_prefix_that_no_model_leaves_is_refused() -> None:
     prefix = random_prefix(SMALL, 3)
     data = labelled_model(SMALL, prefix)
-    start = len(data) - 4 - 6 * 20
+    start = len(data) - 4 - 6 * 24
     cases = [
         (start, struct.pack("<H", 2), "does not have the size"),
         (start, struct.pack("<H", 0), "does not have the size"),
         (start, struct.pack("<H", 65535), "does not have the size"),
         (start + 2, b"\1", "does not have the size"),
-        (start + 4, b"\x80", "no token leaves"),
+        (start + 4 + 1, b"\xff", "no token leaves"),
+        (start + 4 + 2, b"\1", "padding that is not zero"),
+        (start + 4 + 4, b"\x80", "no token leaves"),
         (start + 4 + 8, b"\x08", "no token leaves"),
-        (start + 4 + 3, b"\x98", "padding that is not code 0"),
-        (len(data) - 1, b"\xff", "no token leaves"),
+        (start + 4 + 7, b"\x98", "padding that is not code 0"),
         (26, struct.pack("<H", 2), "it must be 1 to 2"),
     ]
     for offset, new, message in cases:

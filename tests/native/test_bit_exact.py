@@ -15,6 +15,8 @@ from targets import TARGETS, Emulated, HostLibrary, Logits, target
 from unicorn import UcError
 
 TOKENS = 11
+# Those of which any function can be called.
+CALLED = ["x86-64", "cortex-m0plus", "cortex-m7", "rv32imc", "xtensa"]
 COPIED, STREAMED = 1, 2  # bn_placement_t
 ERR_STATE = -8
 NO_DMA = 0xFFFFFFFF  # int −1
@@ -34,6 +36,7 @@ SHAPES = {
     "binary-head": (45, 24, 40, 1, 4, 2, 6, 6, 8, 8, BINARY),
     "ternary-head": (45, 23, 41, 1, 4, 2, 6, 6, 8, 4, TERNARY),
     "narrow-tables": (20, 16, 850, 1, 2, 1, 4, 4, 8, 8, 0),
+    "long-window": (40, 24, 24, 1, 2, 1, 40, 100, 8, 8, 0),
     "smallest": (1, 8, 8, 1, 1, 1, 4, 2, 8, 8, 0),
 }
 WEIGHTS = {"binary": BINARY, "ternary": TERNARY}
@@ -87,7 +90,7 @@ def test_logits(name: str, shape: str, weights: str, record_property: Callable[.
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", ["x86-64", "cortex-m0plus", "cortex-m7", "rv32imc"])
+@pytest.mark.parametrize("name", CALLED)
 def test_tokens_in_pairs(name: str, shape: str, weights: str) -> None:
     """Fed in one call, tokens go two by two; an odd one goes alone."""
     called = target(name)
@@ -103,9 +106,25 @@ def test_tokens_in_pairs(name: str, shape: str, weights: str) -> None:
         np.testing.assert_array_equal(logits, expected(shape, weights)[count - 1])
 
 
+@pytest.mark.parametrize("name", CALLED)
+def test_more_positions_than_one_sum_holds(name: str) -> None:
+    called = target(name)
+    assert isinstance(called, HostLibrary | Emulated)
+    data = model("long-window", "binary")
+    ids = list(map(int, np.random.default_rng(8).integers(0, 40, 110)))
+    state, at = called.open(data)
+    oracle = Oracle(data, check_bounds=True)
+    out = called.allocate(bytes(4 * 40))
+    for first, end in itertools.pairwise((0, 32, 33, 70, 110)):
+        called.feed(state, at, ids[first:end])
+        oracle.feed(ids[first:end])
+        called.check("bn_logits", state, at, out)
+        np.testing.assert_array_equal(np.frombuffer(called.read(out, 4 * 40), "<i4"), oracle.logits())
+
+
 @pytest.mark.parametrize("placement", [COPIED, STREAMED])
 @pytest.mark.parametrize("shape", ["plain", "wraps", "ternary-head"])
-@pytest.mark.parametrize("name", ["x86-64", "cortex-m0plus", "cortex-m7", "rv32imc"])
+@pytest.mark.parametrize("name", CALLED)
 def test_placements(name: str, shape: str, placement: int) -> None:
     """Weights copied, or streamed through a buffer for one layer, over several calls."""
     called = target(name)
@@ -215,7 +234,7 @@ def test_a_snapshot_of_the_beginning() -> None:
 
 
 @pytest.mark.parametrize("shape", ["plain", "grouped-heads", "binary-head", "ternary-head", "smallest"])
-@pytest.mark.parametrize("name", ["x86-64", "cortex-m0plus", "cortex-m7", "rv32imc"])
+@pytest.mark.parametrize("name", CALLED)
 def test_top_k(name: str, shape: str) -> None:
     """Over everything, over random masks and over nothing; more asked for than allowed."""
     called = target(name)

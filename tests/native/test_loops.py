@@ -17,7 +17,7 @@ Int64 = npt.NDArray[np.int64]
 def core() -> Emulated:
     called = target("cortex-m0plus")
     assert isinstance(called, Emulated)
-    called.emulator.reset()
+    called.machine.reset()
     return called
 
 

@@ -46,6 +46,7 @@ def test_top_k_under_a_locked_heap(tmp_path: Path) -> None:
 def answer():
     micropython.heap_lock()
     _bitnet.feed(model, state, tokens, 2)
+    _bitnet.top_k(model, state, allowed, ids, None, 3)
     found = _bitnet.top_k(model, state, allowed, ids, permille, 3)
     position = _bitnet.position(model, state)
     micropython.heap_unlock()

@@ -12,7 +12,7 @@ from ..phrases import read_phrases
 
 HELP = "measure: `bench accuracy` a model on a phrase file, `bench kernels` the cycles of the machine code"
 # Those of kernelbench.TARGETS, which needs packages that the other commands do without.
-TARGETS = ("cortex-m0plus", "cortex-m7", "rv32imc", "x86-64")
+TARGETS = ("cortex-m0plus", "cortex-m7", "rv32imc", "x86-64", "xtensa")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

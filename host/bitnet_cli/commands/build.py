@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..build import ARCHITECTURES, COMPILER_VERSION, build_into, module_path
+from ..build import ARCHITECTURES, build_into, module_path
 from ..paths import DEVICE
 
 HELP = "build the native module _bitnet.mpy for the boards' architectures"
@@ -30,9 +30,10 @@ def run(args: argparse.Namespace) -> None:
         path = module_path(args.output, module.architecture)
         compiler = f"gcc {module.compiler_version}"
         print(f"{module.architecture:10} {module.text_size:6,} bytes of code  {compiler}  {path}")
-        if not module.compiler_version.startswith(COMPILER_VERSION + "."):
+        released = ARCHITECTURES[module.architecture].version
+        if not module.compiler_version.startswith(released + "."):
             print(
-                f"bitnet-cli build: warning: the released modules come from gcc {COMPILER_VERSION}; "
+                f"bitnet-cli build: warning: the released module comes from gcc {released}; "
                 f"this one, from {module.compiler_version}, can differ in its bytes",
                 file=sys.stderr,
             )

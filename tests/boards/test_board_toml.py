@@ -1,0 +1,66 @@
+"""Every board's folder describes it, and what is described badly is refused with one line."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bitnet_cli.at import AtClient
+from bitnet_cli.board import read_board
+from bitnet_cli.build import ARCHITECTURES
+from bitnet_cli.errors import BitnetError
+from bitnet_cli.modelfile import part_sizes
+from bitnet_cli.paths import BOARDS, STOCK_MODEL
+from bitnet_cli.simulator import SIM, SimulatedBoard, infer_many
+
+GOOD = (BOARDS / "sim" / "board.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in BOARDS.glob("*/board.toml")))
+def test_every_board_is_described(name: str) -> None:
+    board = read_board(name)
+    assert board.name == name
+    assert board.arch in ARCHITECTURES
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"in_place"', '"anywhere"', "weights is 'anywhere': it is one of in_place, copied, streamed"),
+        ("weights =", "wieghts =", "'weights' is missing"),
+        ("[memory]", "[memory", "Expected ']'"),
+        ("[memory]", "[[memory]]", "list indices"),
+    ],
+)
+def test_a_bad_description_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "board.toml").write_text(GOOD.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(BitnetError) as raised:
+        read_board("mine", tmp_path)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_board_that_is_not_there() -> None:
+    with pytest.raises(BitnetError, match=r"the boards are .*sim"):
+        read_board("none")
+
+
+def free_heap(weights: str) -> int:
+    """With the service running, in bytes."""
+    with (
+        SimulatedBoard(board=replace(SIM, heap="400k", weights=weights)) as board,
+        AtClient(board.port) as at,
+    ):
+        (line,) = at.command("AT+STAT?").lines
+        return int(line.removeprefix("+STAT: ").split(",")[0])
+
+
+@pytest.mark.parametrize("weights", ["copied", "streamed"])
+def test_the_memory_plan_decides_where_weights_are_read_from(weights: str) -> None:
+    phrases = ["What's the temp?", "Set the kitchen to 21 degrees"]
+    as_it_is = infer_many(STOCK_MODEL, phrases)
+    planned = infer_many(STOCK_MODEL, phrases, replace(SIM, weights=weights))
+    for one, other in zip(as_it_is, planned, strict=True):
+        assert replace(one, latency_ms=0) == replace(other, latency_ms=0)
+    parts = part_sizes(STOCK_MODEL.read_bytes())
+    layers = parts["attention"] + parts["ffn"]
+    assert free_heap("in_place") - free_heap(weights) > layers // 4
