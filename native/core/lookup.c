@@ -285,4 +285,14 @@ void bn_add_rows_narrow(const bn_stretch_t *stretch, const uint32_t *weights, in
     }
 }
 
+void bn_add_column(
+    const uint32_t *weights, int32_t *out, uint32_t blocks, uint32_t groups, uint32_t column, int32_t code) {
+    for (; blocks > 0; blocks--, weights += groups) {
+        uint32_t word = *weights >> column;
+        for (int i = 0; i < BN_ROWS_PER_BLOCK; i++, word >>= 8) {
+            *out++ += word & 1 ? code : -code;
+        }
+    }
+}
+
 #endif

@@ -61,6 +61,11 @@ void bn_add_rows(const bn_stretch_t *stretch, const uint32_t *weights, int32_t *
 void bn_add_rows_narrow(const bn_stretch_t *stretch, const uint32_t *weights, int32_t *out, uint32_t blocks);
 void bn_add_rows_pair(const bn_stretch_t *stretch, const uint32_t *weights, int32_t *out, uint32_t blocks);
 
+// out[4·blocks] += or −= code, as bit `column` of the row's byte is 1 or 0. The next block's weights are
+// `groups` words on.
+void bn_add_column(
+    const uint32_t *weights, int32_t *out, uint32_t blocks, uint32_t groups, uint32_t column, int32_t code);
+
 // narrow.c: the product of one token with narrow tables. Returns 0, with `out` as it was, if they do not do.
 int bn_bitlinear_narrow(const bn_input_t *input, const bn_product_t *product, uint32_t groups);
 

@@ -386,6 +386,45 @@ first_wide_found:
     subs r0, #1
     end bn_first_wide, 0
 
+    // \out += or −= the code, as the bit that was shifted out last is 1 or 0. r2: the code less 1
+    .macro add_bit out
+    sbcs r6, r6                 // 0 or −1; the carry stays
+    eors r6, r2
+    adcs \out, r6
+    .endm
+
+    // r0: weights, r1: out, r2: blocks, r3: groups, [sp]: column, code. 36 cycles a block
+    begin bn_add_column
+    lsls r3, r3, #2
+    mov r8, r3
+    lsls r2, r2, #4
+    adds r2, r2, r1
+    mov r9, r2                  // the end of out
+    ldr r7, [sp, #36]
+    adds r7, #1
+    ldr r2, [sp, #40]
+    subs r2, #1
+column_block:
+    ldr r3, [r0]
+    add r0, r8
+    ldm r1!, {r4, r5}
+    subs r1, #8
+    lsrs r3, r7
+    add_bit r4
+    lsrs r3, r3, #8
+    add_bit r5
+    stm r1!, {r4, r5}
+    ldm r1!, {r4, r5}
+    subs r1, #8
+    lsrs r3, r3, #8
+    add_bit r4
+    lsrs r3, r3, #8
+    add_bit r5
+    stm r1!, {r4, r5}
+    cmp r1, r9
+    bne column_block
+    end bn_add_column, 0
+
     // \register = 2·(\code less the sum of the lower ones, which r6 holds) in each byte
     .macro narrow_register register, code, lost
     subs \lost, \code, r6

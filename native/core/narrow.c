@@ -39,21 +39,6 @@ static int cut_group(int8_t *codes, uint32_t group, cut_t *cuts, int count) {
     return sum > BN_NARROW_SUM ? MOST_CUTS + 1 : count;
 }
 
-// out += column of the matrix · what its code was more
-static void add_cut(const bn_product_t *product, const cut_t *cut, uint32_t groups) {
-    const uint32_t *weights = bn_weights_at(product, cut->column >> 3);
-    const int32_t more = cut->more, twice = 2 * more;
-    int32_t *out = product->out[0];
-    for (uint32_t blocks = bn_blocks_of(product); blocks > 0; blocks--, weights += groups) {
-        // The column's bit of each byte, at its top.
-        uint32_t word = *weights << (7 - (cut->column & 7));
-        *out++ += ((int32_t)(word << 24) >> 31 & twice) - more;
-        *out++ += ((int32_t)(word << 16) >> 31 & twice) - more;
-        *out++ += ((int32_t)(word << 8) >> 31 & twice) - more;
-        *out++ += ((int32_t)word >> 31 & twice) - more;
-    }
-}
-
 // Cuts the codes of all groups; more than MOST_CUTS: that would take too many.
 static int cut_codes(int8_t *codes, uint32_t groups, cut_t cuts[MOST_CUTS]) {
     int count = 0;
@@ -92,7 +77,9 @@ int bn_bitlinear_narrow(const bn_input_t *input, const bn_product_t *product, ui
     }
     add_groups(input, product, groups);
     for (int i = 0; i < count; i++) {
-        add_cut(product, &cuts[i], groups);
+        uint32_t column = cuts[i].column;
+        const uint32_t *weights = bn_weights_at(product, column >> 3);
+        bn_add_column(weights, product->out[0], bn_blocks_of(product), groups, column & 7, cuts[i].more);
     }
     return 1;
 }
