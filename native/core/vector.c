@@ -14,17 +14,6 @@ uint32_t bn_magnitudes(const int32_t *x, uint32_t n) {
     return all;
 }
 
-void bn_scale(int32_t *x, uint32_t n, int32_t m, uint32_t down, uint32_t post) {
-    int32_t half = post == 0 ? 0 : (int32_t)1 << (post - 1);
-    // Of two shifts by a variable in one loop, x86-64 would move both counts to and fro.
-    for (uint32_t i = 0; down > 0 && i < n; i++) {
-        x[i] = x[i] >> down;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        x[i] = (x[i] * m + half) >> post;
-    }
-}
-
 uint32_t bn_weigh_by_gamma(const int32_t *x, int32_t *y, const int16_t *gamma, uint32_t n,
     const uint32_t shifts[2], uint32_t *squares) {
     uint32_t down = shifts[0], t = shifts[1], all = 0, sum = 0;

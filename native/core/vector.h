@@ -1,6 +1,7 @@
 // Passes over a vector of n >= 1 elements: what most of the time outside the matrices is spent in.
 //
-// vector.c is for every processor; vector_<architecture>.S replaces it on one.
+// vector.c and scale.c are for every processor; vector_<architecture>.S replaces both on one, or
+// scale_<architecture>.S only bn_scale.
 #ifndef BITNET_VECTOR_H
 #define BITNET_VECTOR_H
 

@@ -1,4 +1,4 @@
-"""Products of any width where assembly lays tables out in its own way, with the largest codes and sums."""
+"""What is in assembly, at every size that it treats in its own way, with the largest sums."""
 
 import struct
 
@@ -7,6 +7,7 @@ import pytest
 from bitnet_cli.modelfile import BINARY, TERNARY, Matrix, Scale
 from targets import Emulated, target
 
+NAMES = ["cortex-m0plus", "xtensa"]
 ROWS = 8
 PAIR_TABLES = 26  # BN_PAIR_TABLES_AT_ONCE
 # More groups than have tables at once, for one token or two.
@@ -20,7 +21,7 @@ def table_bytes(groups: int) -> int:
 
 
 @pytest.mark.parametrize("weight_type", [BINARY, TERNARY])
-@pytest.mark.parametrize("name", ["cortex-m0plus", "xtensa"])
+@pytest.mark.parametrize("name", NAMES)
 def test_products_of_every_width(name: str, weight_type: int) -> None:
     called = target(name)
     assert isinstance(called, Emulated)
@@ -49,3 +50,21 @@ def test_products_of_every_width(name: str, weight_type: int) -> None:
                 got = np.frombuffer(called.read(outs[token], 4 * ROWS), "<i4")
                 np.testing.assert_array_equal(got, expected[:, token], f"{function}, {groups} groups")
             assert called.read(behind, 16) == b"\xa5" * 16
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_vectors_of_every_length_are_scaled(name: str) -> None:
+    called = target(name)
+    assert isinstance(called, Emulated)
+    called.machine.reset()
+    rng = np.random.default_rng(0)
+    for length in range(1, 35):
+        for down, m, post in ((0, 32767, 0), (0, 20000, 18), (5, 16384, 30), (14, 1, 0), (1, 32767, 1)):
+            x = rng.integers(-(1 << 14) + 1, 1 << 14, length + 1) << down
+            x[-1] = 1 << 20
+            at = called.allocate(x.astype("<i4").tobytes())
+            called.call("bn_scale", at, length, m, down, post)
+            expected = ((x >> down) * m + (1 << post >> 1)) >> post
+            expected[-1] = x[-1]
+            got = np.frombuffer(called.read(at, 4 * len(x)), "<i4")
+            np.testing.assert_array_equal(got, expected, f"{length} elements, {down=}, {m=}, {post=}")
