@@ -180,7 +180,7 @@ class Bench:
         inputs = [self._machine.allocate(c.tobytes() + bytes(padded - size)) for c in codes]
         matrix = self._machine.allocate(Matrix(_SCALE, values).pack(weight_type))
         tables, sums = self._machine.allocate(bytes(_TABLES_SIZE)), self._machine.allocate(bytes(4 * size))
-        shared = self._struct("IIPPPP", weight_type, size, *inputs, tables, sums)
+        shared = self._struct("IIIPPPP", weight_type, size, bits, *inputs, tables, sums)
         product = self._struct("PPPIP", matrix, *outs, size, 0)
         name = "bn_bitlinear" if tokens == 1 else "bn_bitlinear_pair"
         count = self._machine.measure(name, shared, product, 1).cost

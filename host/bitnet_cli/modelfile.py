@@ -485,7 +485,7 @@ def _words(config: Config) -> int:
 
 def _pack_rows(prefix: Prefix) -> bytes:
     """The cache rows as SPEC 1.6 lays them out; _unpack_rows is the inverse."""
-    exponents = np.stack([-prefix.k_exponents, prefix.v_exponents], axis=-1).astype(np.int8).view(np.uint8)
+    exponents = -np.stack([prefix.k_exponents, prefix.v_exponents], axis=-1).view(np.uint8)
     parts = (
         np.pad(exponents, ((0, 0),) * 3 + ((0, 2),)),
         _pack_cache_codes(prefix.k_codes),
@@ -500,10 +500,8 @@ def _unpack_rows(config: Config, data: memoryview, positions: int) -> Prefix:
     exponents, padding, k, v = np.split(parts, [2, 4, 4 + code_size], axis=-1)
     if padding.any():
         raise BitnetError("the prefix has padding that is not zero")
-    k_exponents, v_exponents = np.moveaxis(exponents.view(np.int8), -1, 0)
-    return Prefix(
-        _unpack_cache_codes(k, config), _unpack_cache_codes(v, config), -k_exponents, v_exponents.copy()
-    )
+    k_exponents, v_exponents = np.moveaxis((-exponents).view(np.int8), -1, 0)
+    return Prefix(_unpack_cache_codes(k, config), _unpack_cache_codes(v, config), k_exponents, v_exponents)
 
 
 def _pack_cache_codes(codes: Int8) -> UInt8:

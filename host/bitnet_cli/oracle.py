@@ -23,6 +23,7 @@ Float32 = npt.NDArray[np.float32]
 _INT32 = (1 << 31) - 1
 _KEY_LIMIT = 7  # L of the cached keys and values: int4
 _LARGEST_CODE = 127
+_FEW_POSITIONS = 16  # with more in the cache, weights are halved
 _NO_WEIGHT = 512  # distance, with 6 fraction bits, from which on a position has no weight
 _LOG2_E = (23637, -14)
 _POSITIONS_AT_ONCE = 128  # longer inputs are fed in pieces, to bound the memory of the attention
@@ -114,8 +115,9 @@ def mul(a: Scales, b: Scales) -> Scales:
 
 
 def attention_weight(d: Int64) -> Int64:
-    """WEIGHT(d): 2^−d in Q7, d ≥ 0 with 6 fraction bits."""
-    return np.where(d < _NO_WEIGHT, rshr(exp2(np.minimum(d, _NO_WEIGHT) << 2), np.array(8)), 0)
+    """WEIGHT(d): 2^−d in Q8, below 1, for d ≥ 0 with 6 fraction bits."""
+    weight = np.minimum(rshr(exp2(np.minimum(d, _NO_WEIGHT) << 2), np.array(7)), 255)
+    return np.where(d < _NO_WEIGHT, weight, 0)
 
 
 def exp2(d: Int64) -> Int64:
@@ -194,6 +196,14 @@ def rope(x: Int64, cosine: Int64, sine: Int64, bounds: Bounds) -> Int64:
     a, b = np.split(bounds(x, 1 << 15), 2, axis=-1)
     turned = a * cosine - b * sine, a * sine + b * cosine
     return bounds(np.concatenate(turned, axis=-1), _INT32)
+
+
+def _upper_halves(x: Float32) -> Float32:
+    """In each word of 8 elements of the last axis: elements 4 to 7 in the places of 0 to 3, and zeros."""
+    padded = np.pad(x, ((0, 0),) * (x.ndim - 1) + ((0, -x.shape[-1] % 8),))
+    words = padded.reshape(*x.shape[:-1], -1, 2, 4)
+    moved = np.stack([words[..., 1, :], np.zeros_like(words[..., 1, :])], axis=-2)
+    return moved.reshape(padded.shape)[..., : x.shape[-1]]
 
 
 def head_quant(x: Int64, limit: int) -> tuple[Int64, Int64]:
@@ -425,19 +435,21 @@ class Oracle:
 
         keys = cache.k_codes[:, :, None].swapaxes(-1, -2)
         dot = bounds((queries @ keys).astype(np.int64), (1 << 15) - 1)
-        y = -dot >> np.minimum(31, -(e_q + e_k) & 255)
+        rest = bounds((_upper_halves(queries) @ (keys + 8)).astype(np.int64), (1 << 15) - 1)
+        y = bounds((1 << 15) - (dot << 16) - rest, _INT32) >> np.minimum(31, 16 - (e_q + e_k) & 255)
         least = np.where(visible, y, 1 << 40).min(axis=-1, keepdims=True)
         p = np.where(visible, attention_weight(np.where(visible, y - least, 0)), 0)
         e_max = np.where(visible, e_v, 0).max(axis=-1, keepdims=True)  # Ev; exponents of v are never negative
-        w = p >> np.minimum(31, np.maximum(e_max - e_v, 0))
+        half = (visible.sum(axis=-1, keepdims=True) > _FEW_POSITIONS).astype(np.int64)  # κ
+        w = rshr(p, np.maximum(e_max - e_v + half, 0))
         values = cache.v_codes[:, :, None]
         o = bounds((w.astype(np.float32) @ values).astype(np.int64), 7 << 15)
 
-        p_sum = bounds(p.sum(axis=-1, keepdims=True), 1 << 15, low=128)
+        p_sum = bounds(p.sum(axis=-1, keepdims=True), (1 << 16) - 1, low=255)
         b = bitlen(p_sum)
         r = recip(bounds(p_sum << (16 - b), (1 << 16) - 1, low=1 << 15))
-        c = np.maximum(0, b - 13)
-        o = bounds(bounds((o >> c) * r, _INT32) >> (b - 6 - c), 1 << 23)
+        c = np.maximum(0, b - half - 13)
+        o = bounds(bounds((o >> c) * r, _INT32) >> (b - half - 6 - c), 1 << 23)
 
         e = e_max.max(axis=1, keepdims=True)  # E
         aligned: Int64 = o >> np.minimum(31, e - e_max)

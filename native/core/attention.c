@@ -3,8 +3,8 @@
 #include "vector.h"
 
 enum { K_BITS = 4, V_BITS = 4 };
-enum { FEW_DIMS = 32 };   // up to so many, sums of queries of 8 bits stay below 2^15
-enum { LEAST_SUM = 128 }; // the weight at distance 0
+enum { FEW_DIMS = 32 }; // up to so many, sums of queries of 8 bits stay below 2^15
+enum { LARGEST_WEIGHT = 255 };
 
 // rope[2i], rope[2i+1] = COS, SIN of pair i at this position; the same in every layer and head.
 void bn_rope_angles(int16_t *rope, const uint32_t *rope_step, uint32_t head_dim, uint32_t position) {
@@ -74,7 +74,7 @@ void bn_cache_store(
     for (uint32_t head = 0; head < cache->num_kv_heads; head++, k += d, v += d) {
         int e_k = store_head(k, d, K_BITS, part + 1) + k_exponent;
         int e_v = store_head(v, d, V_BITS, part + 1 + words);
-        part[0] = (uint32_t)(-e_k & 255) | (uint32_t)e_v << 8;
+        part[0] = (uint32_t)(-e_k & 255) | (uint32_t)(-e_v & 255) << 8;
         part += 1 + 2 * words;
     }
 }
@@ -83,14 +83,15 @@ void bn_cache_store(
 
 void bn_fill_weights(uint8_t weights[BN_NO_WEIGHT]) {
     for (int32_t distance = 0; distance < BN_NO_WEIGHT; distance++) {
-        weights[distance] = (uint8_t)bn_rshr(bn_exp2(distance << 2), 8);
+        int32_t weight = bn_rshr(bn_exp2(distance << 2), 7);
+        weights[distance] = (uint8_t)(weight < LARGEST_WEIGHT ? weight : LARGEST_WEIGHT);
     }
 }
 
 static void open_query(bn_query_t *query, const int32_t *q, uint32_t head_dim, int exponent) {
     head_t head;
     exponent += quantize_head(q, head_dim, head_dim <= FEW_DIMS ? 8 : 7, &head);
-    query->shift = -exponent;
+    query->shift = 16 - exponent;
     int32_t sum = 0;
     uint32_t *pair = query->pairs, *end = pair + BN_PAIRS_PER_WORD * words_per_head(head_dim);
     for (const int8_t *code = head.codes; pair < end; code += BN_CODES_PER_WORD - BN_PAIRS_PER_WORD) {
@@ -103,20 +104,24 @@ static void open_query(bn_query_t *query, const int32_t *q, uint32_t head_dim, i
 }
 
 static uint32_t greatest_v_exponent(const bn_rows_t *rows) {
-    const uint8_t *exponent = rows->first + 1;
-    uint32_t greatest = 0;
+    const int8_t *exponent = (const int8_t *)rows->first + 1;
+    int32_t least = 0;
     for (uint32_t t = rows->rows; t > 0; t--, exponent += rows->row_size) {
-        greatest = BN_MAX(greatest, *exponent);
+        least = *exponent < least ? *exponent : least;
     }
-    return greatest;
+    return (uint32_t)-least;
 }
 
-// head[] = Σ w_t·v_t / Σ p_t, with 20 fraction bits. Σ p_t is LEAST_SUM at least, and products fit, unless
-// the state holds what no token has left there.
+static uint32_t is_halved(const bn_rows_t *rows) {
+    return rows->rows > BN_FEW_ROWS;
+}
+
+// head[] = Σ w_t·v_t / Σ p_t, with 20 fraction bits. Σ p_t is LARGEST_WEIGHT at least, and products fit,
+// unless the state holds what no token has left there.
 static void weigh_values(
     const bn_rows_t *rows, const bn_softmax_t *softmax, const int32_t *weights, int32_t *head, uint32_t dim) {
-    uint32_t p = BN_MAX(softmax->p, LEAST_SUM);
-    int length = bn_bitlen(p), down = length > 13 ? length - 13 : 0;
+    uint32_t p = BN_MAX(softmax->p, LARGEST_WEIGHT);
+    int length = bn_bitlen(p), bits = length - (int)is_halved(rows), down = bits > 13 ? bits - 13 : 0;
     uint32_t reciprocal = (uint32_t)bn_recip(p << (16 - length));
     for (uint32_t word = 0; word < rows->words; word++, head += BN_CODES_PER_WORD, dim -= BN_CODES_PER_WORD) {
         int32_t sums[BN_CODES_PER_WORD];
@@ -125,7 +130,7 @@ static void weigh_values(
         }
         bn_weigh_rows(rows, 4 * (1 + rows->words + word), weights, sums);
         for (uint32_t j = 0; j < BN_CODES_PER_WORD && j < dim; j++) {
-            head[j] = (int32_t)((uint32_t)(sums[j] >> down) * reciprocal) >> (length - 6 - down);
+            head[j] = (int32_t)((uint32_t)(sums[j] >> down) * reciprocal) >> (bits - 6 - down);
         }
     }
 }
@@ -138,7 +143,8 @@ uint32_t bn_attend(const bn_cache_t *cache, uint32_t kv_head, const bn_heads_t *
         cache->rows + kv_head * head_size(dim), cache->row_size, cache->filled, words_per_head(dim)};
     bn_softmax_t softmax;
     softmax.weights = heads->weights;
-    softmax.exponent = greatest_v_exponent(&rows);
+    uint32_t exponent = greatest_v_exponent(&rows);
+    softmax.exponent = exponent + is_halved(&rows);
     for (uint32_t i = 0; i < heads->count; i++, x += dim) {
         bn_query_t query;
         open_query(&query, x, dim, heads->q_exponent);
@@ -146,5 +152,5 @@ uint32_t bn_attend(const bn_cache_t *cache, uint32_t kv_head, const bn_heads_t *
         bn_weigh_scores(&rows, &softmax, heads->scores);
         weigh_values(&rows, &softmax, heads->scores, x, dim);
     }
-    return softmax.exponent;
+    return exponent;
 }

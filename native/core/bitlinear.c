@@ -63,9 +63,8 @@ static void add_rows(
 
 void bn_bitlinear(const bn_input_t *input, const bn_product_t *products, int count) {
     uint32_t groups = pad(input, input->codes[0]);
-    // Of the matrices, `down` alone has ReLU² before it, and more columns than rows.
-    if (BN_NARROW && input->weight_type == BN_BINARY && count == 1 && products->rows < input->columns &&
-        products->wanted == NULL && bn_bitlinear_narrow(input, products, groups)) {
+    if (BN_NARROW && input->weight_type == BN_BINARY && products->wanted == NULL &&
+        bn_bitlinear_narrow(input, products, count, groups)) {
         return;
     }
     bn_stretch_t stretch;

@@ -88,7 +88,7 @@ static int32_t *compute_logits(
     bn_scale_t input_scale = bn_final_norm(state, model), head_scale = bn_read_scale(head);
     *scale = bn_mul(&input_scale, &head_scale);
     uint32_t *tables = (uint32_t *)(memory + state->buffers.tables);
-    bn_input_t input = {config->head_type, config->hidden_size, {codes, NULL}, tables, NULL};
+    bn_input_t input = {config->head_type, config->hidden_size, BN_FINAL_BITS, {codes, NULL}, tables, NULL};
     if (config->head_type == BN_TIED) {
         tied_logits(state, model, allowed, &input, logits);
     } else {

@@ -18,6 +18,7 @@ enum {
     BN_HEADER_SIZE = 64,
     BN_MAX_HEADS = 64,
     BN_MAX_HEAD_DIM = 64,
+    BN_FINAL_BITS = 8, // of the codes that the head is multiplied with
     BN_ROWS_PER_BLOCK = 4,
     BN_TABLE_SIZE = 256,         // entries of one lookup table: every value of a weight byte
     BN_TABLES_AT_ONCE = 52,      // bounds the tables to 26 KB; enough for 260 ternary or 416 binary columns
@@ -126,9 +127,8 @@ typedef struct {
 
 // What matrices are multiplied with: the codes of one token, or of two.
 typedef struct {
-    uint32_t weight_type, columns;
-    int8_t
-        *codes[2]; // [columns, rounded up to 8], from a multiple of 4 on; what is beyond the columns is lost
+    uint32_t weight_type, columns, bits;
+    int8_t *codes[2];   // [columns, rounded up to 8], of `bits`, from a multiple of 4 on; lost
     uint32_t *tables;   // scratch: [BN_TABLES_AT_ONCE][BN_TABLE_SIZE / 2]
     int32_t *pair_sums; // scratch, for two tokens: [rows of all products]
 } bn_input_t;

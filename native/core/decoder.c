@@ -3,7 +3,7 @@
 #include "kv.h"
 #include "vector.h"
 
-enum { FINAL_BITS = 8, LARGEST_CODE = 127 };
+enum { LARGEST_CODE = 127 };
 
 // The buffers of one token.
 typedef struct {
@@ -101,8 +101,8 @@ static void norm_x(const decoder_t *d, token_t *token, const uint8_t *gamma, int
 
 // Each token's out = matrix · codes, not yet in any unit.
 static void multiply(decoder_t *d, uint32_t columns, const bn_product_t *products, int count) {
-    bn_input_t input = {
-        d->config->weight_type, columns, {d->token[0].codes, d->token[1].codes}, d->tables, d->pair_sums};
+    bn_input_t input = {d->config->weight_type, columns, d->config->activation_bits,
+        {d->token[0].codes, d->token[1].codes}, d->tables, d->pair_sums};
     bn_fetch_ahead(&d->source);
     if (d->count == 1) {
         bn_bitlinear(&input, products, count);
@@ -334,6 +334,6 @@ bn_scale_t bn_final_norm(bn_state_t *state, const uint8_t *model) {
     decoder_t d;
     open_decoder(&d, state, model, 1);
     d.token[0].x_magnitudes = bn_magnitudes(d.token[0].x, d.config->hidden_size);
-    norm_x(&d, &d.token[0], model + d.weights->final_norm, FINAL_BITS);
+    norm_x(&d, &d.token[0], model + d.weights->final_norm, BN_FINAL_BITS);
     return d.token[0].scale;
 }

@@ -1,8 +1,8 @@
 // kv.h for every processor.
 #include "kv.h"
 
-// The product of two pairs, (a + b·2^16)·(c + d·2^16), is a·c + (a·d + b·c)·2^16 modulo 2^32: both products
-// of the upper half are wanted, and the lower half stays below 2^15 in size, so that rounding takes it away.
+// SPEC.md's Y. The product of two pairs, (a + b·2^16)·(c + d·2^16), is a·c + (a·d + b·c)·2^16 modulo 2^32:
+// both products of the upper half are wanted, and a·c, less than half of one in all, comes along.
 static int32_t negative_dot(const uint32_t *words, uint32_t count, const bn_query_t *query) {
     const uint32_t *pairs = query->pairs;
     uint32_t sum = query->start;
@@ -13,7 +13,7 @@ static int32_t negative_dot(const uint32_t *words, uint32_t count, const bn_quer
         sum += ((word >> 8) & BN_PAIR_MASK) * pairs[2];
         sum += ((word >> 12) & BN_PAIR_MASK) * pairs[3];
     }
-    return (int32_t)sum >> 16;
+    return (int32_t)sum;
 }
 
 int32_t bn_score_rows(const bn_rows_t *rows, const bn_query_t *query, int32_t *scores) {
@@ -32,10 +32,10 @@ void bn_weigh_scores(const bn_rows_t *rows, bn_softmax_t *softmax, int32_t *scor
     const uint8_t *row = rows->first;
     softmax->p = softmax->w = 0;
     for (uint32_t t = 0; t < rows->rows; t++, row += rows->row_size) {
-        uint32_t distance = (uint32_t)(scores[t] - softmax->least);
+        uint32_t distance = (uint32_t)scores[t] - (uint32_t)softmax->least;
         uint32_t p = distance < BN_NO_WEIGHT ? softmax->weights[distance] : 0;
-        uint32_t down = softmax->exponent - row[1];
-        uint32_t w = p >> (down < 31 ? down : 31);
+        uint32_t down = (softmax->exponent + row[1]) & 255;
+        uint32_t w = down < 9 ? (p + ((1u << down) >> 1)) >> down : 0;
         softmax->p += p;
         softmax->w += w;
         scores[t] = (int32_t)w;

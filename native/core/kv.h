@@ -13,7 +13,8 @@ enum {
     BN_CODES_PER_WORD = 8,
     BN_PAIRS_PER_WORD = 4,
     BN_PAIR_MASK = 0x000F000F,
-    BN_ROWS_PER_SUM = 32, // sums of so many rows fit 16 bits
+    BN_FEW_ROWS = 16,     // sums of so many rows fit 16 bits,
+    BN_ROWS_PER_SUM = 32, // and of so many if weights are halved
 };
 
 // What the cache holds of one kv head, from its part of the first row on: a word with exponents (byte 0:
@@ -26,8 +27,8 @@ typedef struct {
 
 // A query whose codes are q: what its products with keys are computed from.
 typedef struct {
-    uint32_t start; // of a sum: takes the codes' bias away, and rounds what is below the upper half
-    int32_t shift;  // of a product with a key, before the key's exponent is taken from it
+    uint32_t start;                      // of a sum: takes the codes' bias away
+    int32_t shift;                       // of a sum, before the key's exponent is taken from it
     uint32_t pairs[BN_MAX_HEAD_DIM / 2]; // −q_j·2^16 − q_{j+4} for each pair of a word
 } bn_query_t;
 
@@ -38,7 +39,7 @@ int32_t bn_score_rows(const bn_rows_t *rows, const bn_query_t *query, int32_t *s
 typedef struct {
     const uint8_t *weights; // [BN_NO_WEIGHT] by distance
     int32_t least;          // of the scores
-    uint32_t exponent;      // the greatest of v
+    uint32_t exponent;      // the greatest of v, plus 1 if there are more than BN_FEW_ROWS
     uint32_t p, w;          // Σ p_t, Σ w_t
 } bn_softmax_t;
 

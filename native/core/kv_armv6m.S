@@ -35,7 +35,6 @@
     adds r7, r7, r1
     .endif
     .if \is_last
-    asrs r7, r7, #16
     ldrb r1, [r0]
     add r1, r12
     asrs r7, r1             // by the lowest byte; from 32 on only the sign is left, as by 31
@@ -135,7 +134,7 @@ score_done:
     mov r0, lr
     end bn_score_rows, 20
 
-    // The score at r2 becomes a weight. r0: the row; r3, r7: lost.
+    // The score at r2 becomes a weight. r0: the row, r1: 0; r3, r7: lost.
     .macro weigh_score name
     ldr r3, [r2]
     subs r3, r3, r5
@@ -144,8 +143,9 @@ score_done:
     ldrb r3, [r4, r3]
     add r8, r3
     ldrb r7, [r0, #1]
-    subs r7, r6, r7
+    adds r7, r7, r6         // the carry is 0, and stays so if there is nothing to shift
     lsrs r3, r7             // by the lowest byte
+    adcs r3, r1             // the last bit that went
     add r10, r3
 \name\()_done:
     add r0, r9
@@ -174,6 +174,7 @@ score_done:
     mov r12, r7             // BN_NO_WEIGHT
     lsls r4, r4, #30        // an odd number of rows: the second half of the loop begins
     ldm r1!, {r4-r6}        // weights, the least score, the greatest exponent
+    movs r1, #0
     bcs weigh_odd_score
 weigh_score:
     weigh_score weigh_first

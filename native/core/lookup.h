@@ -21,17 +21,15 @@
 
 enum {
     // A table for one token has an u16 for each value of the byte: the sum plus this, which is never
-    // negative, so
-    // two entries can be computed in one word. |sum| <= 127·8.
+    // negative, so two entries can be computed in one word. |sum| <= 127·8.
     BN_TABLE_BIAS = 1024,
     // A table for a pair of tokens has a word for each: the first token's sum plus the second's times 2^16.
-    // As
-    // long as the first sum fits 16 bits, sums of such words can be taken apart: for so many groups.
+    // As long as the first sum fits 16 bits, sums of such words can be taken apart: for so many groups.
     BN_PAIR_GROUPS = 32,
     // A narrow table, for one token, has an u8 for each value of the byte. Where the codes of a group add up
-    // to
-    // this at most, signs aside, it takes half the time.
+    // to this at most, signs aside, it takes half the time; eight codes of so few bits always do.
     BN_NARROW_SUM = 127,
+    BN_NARROW_BITS = 4,
     BN_NARROW_BIAS = 128,
     BN_NARROW_AT_ONCE = 2 * BN_TABLES_AT_ONCE,
     // Not what sums begin with, but that they go on from `out`.
@@ -66,8 +64,8 @@ void bn_add_rows_pair(const bn_stretch_t *stretch, const uint32_t *weights, int3
 void bn_add_column(
     const uint32_t *weights, int32_t *out, uint32_t blocks, uint32_t groups, uint32_t column, int32_t code);
 
-// narrow.c: the product of one token with narrow tables. Returns 0, with `out` as it was, if they do not do.
-int bn_bitlinear_narrow(const bn_input_t *input, const bn_product_t *product, uint32_t groups);
+// narrow.c: products of one token with narrow tables. Returns 0, with `out` as it was, if they do not do.
+int bn_bitlinear_narrow(const bn_input_t *input, const bn_product_t *products, int count, uint32_t groups);
 
 static inline uint32_t bn_blocks_of(const bn_product_t *product) {
     return (product->rows + BN_ROWS_PER_BLOCK - 1) / BN_ROWS_PER_BLOCK;

@@ -2,26 +2,36 @@
 //
 // A lookup is four instructions: load a byte of weights, scale it and add the table's address, load, add. So
 // what is not a lookup must be rare. The offsets of loads take the place of a pointer into the weights, and
-// all tables have words as entries: for a pair of tokens as lookup.h says, for one token with the sums of two
-// groups, that of the first in the low half. If the number of groups is odd, the first table has only the
-// first group.
+// a table is for several groups: it has 256 entries of 8 bytes, which are the sums of four groups of one
+// token, or of two groups of a pair of tokens. They are computed as two words, each of two groups or, as in
+// lookup.h, of two tokens.
 //
 // Nor has one token's table the bias of lookup.h, which would have to be taken off again: entries are signed.
 // A low half must not be negative, because it is computed together with the high half; it gets a bias, and
-// the high half the opposite one. Nothing but these functions knows all that.
+// the high half the opposite one. If the groups are odd, the one without another is a low half without a
+// bias. Nothing but these functions knows all that.
 //
-// a0 and a1 belong to the register windows. Between a load and the use of what it loads, which would wait,
-// stand other instructions. The code holds no data: on an ESP32 no byte of it can be loaded.
+// A row begins with group 0, whose sums are in the last table; from there on it goes through the groups and
+// the tables backwards. So it always begins and ends at the same places in the code, and only the last table
+// may have less than all its groups. Two groups of it, if it has only two, share a word:
+//
+//     from byte of an entry    0        2    4    6
+//     one token                4 or 0   1    2    3    and 4·k in table k
+//     pair of tokens           2 or 0        1         and 2·k
+//
+// a1 belongs to the register windows, and so does a0 whenever a function returns. Between a load and the use
+// of what it loads, which would wait, stand other instructions. The code holds no data: on an ESP32 no byte
+// of it can be loaded.
 
     .text
     .begin no-transform
 
-    .macro begin name
+    .macro begin name, frame=32
     .balign 4
     .global \name
     .type \name, @function
 \name:
-    entry a1, 32
+    entry a1, \frame
     .endm
 
     .macro end name
@@ -29,24 +39,24 @@
     .size \name, . - \name
     .endm
 
+    .equ TABLE, 2048            // bytes
+
 // --- the sums of rows ---
 
-    .equ AT_ONCE, 26            // tables, at most
-
-    // The entries of a weight word, `offset` from \weights: four rows of one group. a2: the table.
-    .macro look_up weights, offset, load, half, r0, r1, r2, r3
-    l8ui a12, \weights, \offset
-    l8ui a13, \weights, \offset + 1
-    l8ui a14, \weights, \offset + 2
-    l8ui a15, \weights, \offset + 3
-    addx4 a12, a12, a2
-    addx4 a13, a13, a2
-    addx4 a14, a14, a2
-    addx4 a15, a15, a2
-    \load \r0, a12, \half
-    \load \r1, a13, \half
-    \load \r2, a14, \half
-    \load \r3, a15, \half
+    // The entries of a weight word: four rows of one group.
+    .macro look_up table, offset, load, byte, r0, r1, r2, r3
+    l8ui a12, a3, \offset
+    l8ui a13, a3, \offset + 1
+    l8ui a14, a3, \offset + 2
+    l8ui a15, a3, \offset + 3
+    addx8 a12, a12, \table
+    addx8 a13, a13, \table
+    addx8 a14, a14, \table
+    addx8 a15, a15, \table
+    \load \r0, a12, \byte
+    \load \r1, a13, \byte
+    \load \r2, a14, \byte
+    \load \r3, a15, \byte
     .endm
 
     // a8-a11 are the sums.
@@ -57,123 +67,127 @@
     add.n a11, a11, a15
     .endm
 
-    .macro group offset, load, half
-    look_up a3, \offset, \load, \half, a12, a13, a14, a15
+    // a0: table 0, a2: the other tables, from the last one on
+    .macro group number, in_table, load, byte
+    .if \number <= \in_table
+    look_up a0, 4 * \number, \load, \byte, a12, a13, a14, a15
+    .else
+    look_up a2, 4 * \number, \load, \byte, a12, a13, a14, a15
+    .endif
     add_entries
+    .if (\number > 2 * \in_table) && ((\number - 1) % \in_table == 0)
+    addmi a2, a2, -TABLE
+    .endif
     .endm
 
-    // All groups that a stretch can have.
+    // All groups that a stretch can have but group 0.
     .macro groups_of_one
-    .set weights, 0
-    .rept AT_ONCE
-    group weights, l16si, 0
-    group weights + 4, l16si, 2
-    addmi a2, a2, 1024
-    .set weights, weights + 8
+    .set number, ONE_GROUPS
+    .rept ONE_GROUPS
+    group number, 4, l16si, 2 * (number % 4)
+    .set number, number - 1
     .endr
     .endm
-    .equ ONE_WEIGHTS, 8 * AT_ONCE
+    .equ ONE_GROUPS, 51         // BN_TABLES_AT_ONCE less 1
     .equ ONE_GROUP, 44          // bytes of code
-    .equ NEXT_TABLE, 3
+    .equ ONE_NEXT_TABLES, 11
+    .equ NEXT_TABLE, 3          // bytes of code
 
     .macro groups_of_pair
-    .set weights, 0
-    .rept AT_ONCE
-    group weights, l32i.n, 0
-    addmi a2, a2, 1024
-    .set weights, weights + 4
+    .set number, PAIR_GROUPS
+    .rept PAIR_GROUPS
+    group number, 2, l32i.n, 4 * (number % 2)
+    .set number, number - 1
     .endr
     .endm
-    .equ PAIR_WEIGHTS, 4 * AT_ONCE
+    .equ PAIR_GROUPS, 25        // BN_PAIR_TABLES_AT_ONCE less 1
     .equ PAIR_GROUP, 40
+    .equ PAIR_NEXT_TABLES, 11
+
+    .equ LAST_TABLE, 0
+    .equ ENTER, 4               // where to enter the row of code below
+    .equ RETURN, 8
 
     // a2: the stretch, a3: weights, a4: out, a5: blocks of rows, at least one.
     //
-    // There is no loop over the groups. The entries of a block's first group become its sums; the code for as
-    // many as a stretch can have stands in a row, and the block enters it where as many are left as it has.
-    // a3 goes to where the weights of all would begin, a6 bytes before those of the first. a7: where to go
-    // after the first group, which is into that row or, if the sums go on from `out`, to what adds that.
-    // [a1]: the tables; bytes of weights from one block to the next; where to enter the row.
+    // There is no loop over the groups. The entries of group 0 become a block's sums; the code for as many as
+    // a stretch can have stands in a row, and the block enters it where as many are left as it has.
+    // a6: bytes of weights from one block to the next. a7: where to go after group 0, which is into that row
+    // or, if the sums go on from `out`, to what adds that.
     .macro rows name, load, groups
     begin \name
-    mov.n a7, a0
-    call0 \name\()_prepare     // leaves in a0 where this goes on
+    s32i.n a0, a1, RETURN
+    call0 \name\()_prepare     // with where this goes on in a0
     l32i.n a12, a4, 0
     l32i.n a13, a4, 4
     l32i.n a14, a4, 8
     l32i.n a15, a4, 12
     add_entries
-    l32i.n a12, a1, 8
+    l32i.n a12, a1, ENTER
     jx a12
     \groups
     s32i.n a8, a4, 0
     s32i.n a9, a4, 4
     s32i.n a10, a4, 8
     s32i.n a11, a4, 12
-    l32i.n a12, a1, 4
     addi a4, a4, 16
-    add.n a3, a3, a12
+    add.n a3, a3, a6
     beq a4, a5, \name\()_done
 \name\()_block:
-    l32i.n a2, a1, 0
-    add.n a15, a3, a6
-    look_up a15, 0, \load, 0, a8, a9, a10, a11
+    l32i.n a2, a1, LAST_TABLE
+    look_up a2, 0, \load, 0, a8, a9, a10, a11
     jx a7
 \name\()_done:
+    l32i.n a0, a1, RETURN
     retw.n
     .balign 4
 \name\()_prepare:
     .endm
     .equ ADD_OUT, 21            // bytes of code before the groups
 
-    // The registers of `rows`, and a9: groups. \all: bytes of code of all groups.
-    .macro prepare weights, group, all
+    // \all: bytes of code of all groups.
+    .macro prepare name, log_in_table, group, all
     l32i.n a8, a2, 0            // tables
     l32i.n a9, a2, 4            // groups
     l32i.n a10, a2, 8           // skip
     l32i.n a13, a2, 12          // start
-    s32i.n a8, a1, 0
-    slli a11, a9, 2
-    add.n a10, a10, a11
-    s32i.n a10, a1, 4
+    addx4 a6, a9, a10
     slli a5, a5, 4
     add.n a5, a5, a4            // end of out
-    movi a6, \weights
-    sub a6, a6, a11
-    sub a3, a3, a6
-    mov.n a12, a0
-    mov.n a0, a7
-    // the groups after the first, from the end
-    addmi a7, a12, (ADD_OUT + \all + \group + 128) & -256
-    addi a7, a7, ((ADD_OUT + \all + \group + 128) & 255) - 128
-    movi.n a14, \group
-    mull a14, a14, a9
-    sub a7, a7, a14
-    .endm
-
-    // a9: tables. The code goes on to the next table as often.
-    .macro enter name
-    addx2 a9, a9, a9
-    sub a7, a7, a9
-    s32i.n a7, a1, 8
+    addi.n a9, a9, -1
+    srli a10, a9, \log_in_table // tables but the last
+    slli a11, a10, 11
+    add.n a11, a11, a8
+    s32i.n a11, a1, LAST_TABLE
+    // The code goes on to each of them but table 0.
+    addi.n a10, a10, -1
+    movi.n a11, 0
+    movltz a10, a11, a10
+    addx2 a10, a10, a10
+    movi.n a11, \group
+    mull a11, a11, a9
+    add.n a11, a11, a10
+    addmi a7, a0, (ADD_OUT + \all + 128) & -256
+    addi a7, a7, ((ADD_OUT + \all + 128) & 255) - 128
+    sub a7, a7, a11
+    s32i.n a7, a1, ENTER
     addi.n a13, a13, -1         // BN_FROM_OUT
-    moveqz a7, a12, a13
+    moveqz a7, a0, a13
+    mov.n a0, a8
     j \name\()_block
     .size \name, . - \name
     .endm
 
     rows bn_add_rows, l16si, groups_of_one
-    prepare ONE_WEIGHTS, ONE_GROUP, AT_ONCE * (2 * ONE_GROUP + NEXT_TABLE)
-    addi.n a9, a9, 1
-    srli a9, a9, 1
-    enter bn_add_rows
+    prepare bn_add_rows, 2, ONE_GROUP, ONE_GROUPS * ONE_GROUP + ONE_NEXT_TABLES * NEXT_TABLE
 
     rows bn_add_rows_pair, l32i.n, groups_of_pair
-    prepare PAIR_WEIGHTS, PAIR_GROUP, AT_ONCE * (PAIR_GROUP + NEXT_TABLE)
-    enter bn_add_rows_pair
+    prepare bn_add_rows_pair, 1, PAIR_GROUP, PAIR_GROUPS * PAIR_GROUP + PAIR_NEXT_TABLES * NEXT_TABLE
 
     // a2: pairs, a3: first, a4: second, a5: blocks, at least one
     begin bn_take_apart
+    slli a5, a5, 4
+    add.n a5, a5, a2
 take_block_apart:
     .irp i, 0, 4, 8, 12
     l32i.n a8, a2, \i
@@ -186,178 +200,294 @@ take_block_apart:
     addi a2, a2, 16
     addi a3, a3, 16
     addi a4, a4, 16
-    addi.n a5, a5, -1
-    bnez a5, take_block_apart
+    bne a2, a5, take_block_apart
     end bn_take_apart
 
 // --- tables ---
+//
+// Two subroutines, binary_words and ternary_words, write one of an entry's two words in all entries, from a2
+// on, of the codes of the high half at a3 and those of the low half at a4. They leave a2, a3 and a5.
 
-    // \register = code j of a3, plus that of a4 times 2^16, all times 2^double. \other is lost.
-    .macro code_pair j, register, double, other=a15
-    l8ui \register, a3, \j
-    l8ui \other, a4, \j
-    sext \register, \register, 7
-    slli \other, \other, 24
-    srai \other, \other, 8 - \double
-    .if \double
-    addx2 \register, \register, \other
-    .else
-    add.n \register, \register, \other
-    .endif
+    // On the stack, besides RETURN:
+    .equ BIAS, 0                // of all words, as the subroutine wants it
+    .equ ALONE, 4               // the same for a group without another
+    .equ CODES, 12              // of group 0
+    .equ OTHERS, 16             // groups but group 0
+    .equ FIRST_TOKEN, 20        // bytes to its codes from the second token's
+    .equ MASK, 24
+    .equ FLIP, 28
+    .equ TWICE_128, 32
+
+    .macro alone
+    l32i.n a8, a1, ALONE
+    s32i.n a8, a1, BIAS
     .endm
 
-    // [a1]: columns from the second group of a table to the next table's; bytes from the codes of the second
-    // group to those of the first; the bias of this table, and of the others
-    .equ STEP, 0
-    .equ BACK, 4
-    .equ BIAS, 8
-    .equ NEXT_BIAS, 12
-
-    // a2: tables, a3: codes, a4: groups. Leaves a3 and a4: the codes of both groups of the first table, which
-    // are the same, and without a bias, if the groups are odd; a5: tables.
-    .macro two_groups columns
-    movi.n a8, 2 * \columns
-    s32i.n a8, a1, STEP
-    movi.n a8, -\columns
-    s32i.n a8, a1, BACK
-    movi a8, 1024               // BN_TABLE_BIAS
-    slli a9, a8, 16
+    // a2: tables, a3: codes, a4: groups
+    .macro build_one name, columns, words, prepare
+    begin \name, 64
+    s32i.n a0, a1, RETURN
+    s32i.n a3, a1, CODES
+    addi.n a4, a4, -1
+    s32i.n a4, a1, OTHERS
+    \prepare                    // makes a8 and ALONE what none is
+    movi a9, 1024               // BN_TABLE_BIAS
+    add.n a8, a8, a9
+    slli a9, a9, 16
     sub a8, a8, a9
-    s32i.n a8, a1, NEXT_BIAS
-    addi.n a5, a4, 1
+    s32i.n a8, a1, BIAS
+    addi a3, a3, \columns
+    srli a5, a4, 2
+    beqz a5, \name\()_last
+\name\()_table:
+    addi a4, a3, 3 * \columns
+    call0 \words
+    addi a3, a3, 2 * \columns
+    addi a4, a3, -\columns
+    addi.n a2, a2, 4
+    call0 \words
+    addi a3, a3, 2 * \columns
+    addi a2, a2, -4
+    addmi a2, a2, TABLE
+    addi.n a5, a5, -1
+    bnez a5, \name\()_table
+\name\()_last:
+    l32i.n a4, a1, CODES
+    l32i.n a5, a1, OTHERS
+    extui a5, a5, 0, 2
+    bnez a5, \name\()_with_1
+    mov.n a3, a4
+    alone
+\name\()_with_1:
+    call0 \words
+    bltui a5, 2, \name\()_done
+    addi a4, a3, \columns
+    addi a3, a3, 2 * \columns
+    addi.n a2, a2, 4
+    bnei a5, 2, \name\()_with_3
+    mov.n a3, a4
+    alone
+\name\()_with_3:
+    call0 \words
+\name\()_done:
+    l32i.n a0, a1, RETURN
+    end \name
+    .endm
+
+    .macro first_token
+    l32i.n a4, a1, FIRST_TOKEN
+    add.n a4, a4, a3
+    .endm
+
+    // a2: tables, a3 and a4: the codes of both tokens, a5: groups
+    .macro build_pair name, columns, words, prepare
+    begin \name, 64
+    s32i.n a0, a1, RETURN
+    s32i.n a4, a1, CODES
+    sub a3, a3, a4
+    s32i.n a3, a1, FIRST_TOKEN
+    addi a3, a4, 2 * \columns
+    addi.n a5, a5, -1
+    s32i.n a5, a1, OTHERS
+    \prepare
+    s32i.n a8, a1, BIAS
     srli a5, a5, 1
-    extui a9, a4, 0, 1
-    movi.n a10, 0
-    movnez a8, a10, a9
-    s32i.n a8, a1, BIAS
-    mov.n a4, a3
-    addi.n a8, a3, \columns
-    moveqz a4, a8, a9
+    beqz a5, \name\()_last
+\name\()_table:
+    first_token
+    call0 \words
+    addi a3, a3, -\columns
+    first_token
+    addi.n a2, a2, 4
+    call0 \words
+    addi a3, a3, 3 * \columns
+    addi a2, a2, -4
+    addmi a2, a2, TABLE
+    addi.n a5, a5, -1
+    bnez a5, \name\()_table
+\name\()_last:
+    addi a5, a3, -\columns
+    l32i.n a3, a1, CODES
+    first_token
+    call0 \words
+    mov.n a3, a5
+    l32i.n a5, a1, OTHERS
+    bbci a5, 0, \name\()_done
+    first_token
+    addi.n a2, a2, 4
+    call0 \words
+\name\()_done:
+    l32i.n a0, a1, RETURN
+    end \name
     .endm
 
-    // a2: tables, a3 and a4: the codes of both tokens, a5: groups, each of which has a table.
-    .macro two_tokens columns
-    movi.n a8, \columns
-    s32i.n a8, a1, STEP
-    sub a8, a3, a4
-    s32i.n a8, a1, BACK
-    movi.n a8, 0
-    s32i.n a8, a1, BIAS
-    s32i.n a8, a1, NEXT_BIAS
-    .endm
-
-    .macro next_codes temporary
-    l32i.n \temporary, a1, STEP
-    l32i.n a3, a1, BACK
-    add.n a4, a4, \temporary
-    add.n a3, a3, a4
-    .endm
-
-    // A word of a table, from a2 on.
-    .macro store register
+    // A word, `position` from a2, with a4 = a2 + 1024.
+    .macro store_next register
     .if position < 64
     s32i.n \register, a2, position
-    .else
+    .elseif position < 1024
     s32i \register, a2, position
+    .elseif position < 1024 + 64
+    s32i.n \register, a4, position - 1024
+    .else
+    s32i \register, a4, position - 1024
     .endif
-    .set position, position + 4
+    .set position, position + 8
     .endm
 
-    // Four words, then what their like in the next four have more.
-    .macro ruler_step by
-    store a8
-    store a9
-    store a10
-    store a11
-    .ifnb \by
-    add.n a8, a8, \by
-    add.n a9, a9, \by
-    add.n a10, a10, \by
-    add.n a11, a11, \by
-    .endif
-    .endm
+// --- binary ---
 
-    .macro ruler_8
-    ruler_step a6
-    ruler_step a7
-    ruler_step a6
-    ruler_step a12
-    ruler_step a6
-    ruler_step a7
-    ruler_step a6
-    .endm
-
-    // \register is what a bit adds, and becomes what is due when it goes on: less \lower, what all lower bits
-    // from bit 2 on add. \all: these and this one.
-    .macro ruler_register register, lower, all
-    add.n \all, \lower, \register
-    sub \register, \register, \lower
-    .endm
-
-    begin bn_build_binary_pair
-    two_tokens 8
-    j build_binary
-    .size bn_build_binary_pair, . - bn_build_binary_pair
-
-    // As in lookup.c: a8-a11 are the words for bits 0 and 1, and from one four to the next the lowest bit that
-    // becomes 1 counts. A table is written in two halves, which a5 counts.
-    begin bn_build_binary
-    two_groups 8
-build_binary:
-    add.n a5, a5, a5
-binary_table:
-    code_pair 0, a9, 1
-    code_pair 1, a10, 1
-    code_pair 2, a6, 1
-    code_pair 3, a7, 1
-    ruler_register a7, a6, a8
-    code_pair 4, a12, 1
-    ruler_register a12, a8, a11
-    code_pair 5, a13, 1
-    ruler_register a13, a11, a8
-    code_pair 6, a14, 1
-    ruler_register a14, a8, a11
-    code_pair 7, a15, 1, a8
-    ruler_register a15, a11, a8
-    next_codes a11
-    // the first word: the bias less half of what all bits add
-    l32i.n a11, a1, BIAS
+    // As c + 128 no code is negative, so the bytes of words are codes, and two halves can be summed up in one
+    // word. What the sum of all codes has too much, 8·128, is in BIAS.
+    .macro prepare_binary
+    ssai 16
+    movi a8, 256
+    slli a9, a8, 16
     add.n a8, a8, a9
-    add.n a8, a8, a10
-    srai a8, a8, 1
-    sub a8, a11, a8
-    l32i.n a11, a1, NEXT_BIAS
-    s32i.n a11, a1, BIAS
-    add.n a9, a8, a9
-    add.n a11, a9, a10
+    s32i.n a8, a1, TWICE_128
+    srli a9, a8, 8
+    sub a9, a8, a9
+    s32i.n a9, a1, MASK         // the low byte of each half
+    srli a9, a8, 1
+    slli a10, a8, 7
+    or a9, a9, a10
+    s32i.n a9, a1, FLIP         // 128 in each byte
+    slli a8, a8, 2
+    s32i.n a8, a1, ALONE
+    .endm
+
+    // \to = the low halves of \low and \high, then \high = their high halves
+    .macro interleave to, low, high
+    slli \to, \low, 16
+    src \to, \high, \to
+    extui \high, \high, 16, 16
+    src \high, \high, \low
+    .endm
+
+    // \odd: in each half codes j and j + 1. Becomes j + 1, and \even j. a14: MASK
+    .macro codes even, odd
+    and \even, \odd, a14
+    srli \odd, \odd, 8
+    and \odd, \odd, a14
+    .endm
+
+    // Adds them to the sum of all, a8; then they become twice the codes, which is what a bit adds.
+    // a15: TWICE_128
+    .macro changes even, odd
+    add.n a8, a8, \even
+    add.n a8, a8, \odd
+    subx2 \even, \even, a15
+    subx2 \odd, \odd, a15
+    .endm
+
+    // Four words, by the Gray code of \index: from one four to the next only one bit goes on or off.
+    .macro four index
+    .set position, 32 * (\index ^ (\index >> 1))
+    store_next a8
+    store_next a15
+    store_next a10
+    store_next a14
+    .endm
+
+    .macro go_on register
+    add.n a8, a8, \register
+    add.n a15, a15, \register
+    add.n a10, a10, \register
+    add.n a14, a14, \register
+    .endm
+
+    .macro go_off register
+    sub a8, a8, \register
+    sub a15, a15, \register
+    sub a10, a10, \register
+    sub a14, a14, \register
+    .endm
+
+    // If \bit is the lowest in the index, that of \register has changed in the Gray code.
+    .macro change index, bit, register
+    .if (\index & (2 * \bit - 1)) == \bit
+    .if \index & (2 * \bit)
+    go_off \register
+    .else
+    go_on \register
+    .endif
+    .endif
+    .endm
+
+    build_one bn_build_binary, 8, binary_words, prepare_binary
+
+    .balign 4
+binary_words:
+    l32i.n a6, a4, 0
+    l32i.n a7, a3, 0
+    l32i.n a8, a4, 4
+    l32i.n a9, a3, 4
+    l32i.n a15, a1, FLIP
+    interleave a10, a6, a7
+    interleave a11, a8, a9
+    xor a7, a7, a15
+    xor a9, a9, a15
+    xor a10, a10, a15
+    xor a11, a11, a15
+    l32i.n a14, a1, MASK
+    l32i.n a15, a1, TWICE_128
+    codes a6, a7                // 2 and 3
+    add.n a8, a6, a7
+    subx2 a6, a6, a15
+    subx2 a7, a7, a15
+    codes a12, a11              // 4 and 5
+    changes a12, a11
+    codes a13, a9               // 6 and 7
+    changes a13, a9
+    and a14, a10, a14           // 0 and 1
+    sub a10, a10, a14
+    srli a10, a10, 8
+    changes a14, a10
+    // the words for bits 0 and 1: a8, a15, a10, a14
+    l32i.n a15, a1, BIAS
+    addmi a4, a2, 1024
+    sub a8, a15, a8
+    add.n a15, a8, a14
+    add.n a14, a15, a10
     add.n a10, a8, a10
-binary_half:
-    .set position, 0
-    ruler_8
-    ruler_step a13
-    ruler_8
-    ruler_step a14
-    ruler_8
-    ruler_step a13
-    ruler_8
-    ruler_step
-    addmi a2, a2, 512
-    addi.n a5, a5, -1
-    bbci a5, 0, binary_table_end
-    add.n a8, a8, a15
-    add.n a9, a9, a15
-    add.n a10, a10, a15
-    add.n a11, a11, a15
-    j binary_half
-binary_table_end:
-    bnez a5, binary_table
-    end bn_build_binary
+    .set index, 0
+    .rept 64
+    four index
+    .set index, index + 1
+    change index, 1, a6
+    change index, 2, a7
+    change index, 4, a12
+    change index, 8, a11
+    change index, 16, a13
+    change index, 32, a9
+    .endr
+    ret.n
+    .size binary_words, . - binary_words
+
+    build_pair bn_build_binary_pair, 8, binary_words, prepare_binary
+
+// --- ternary ---
+
+    .macro prepare_ternary
+    movi.n a8, 0
+    s32i.n a8, a1, ALONE
+    .endm
+
+    // \register = code j of the low half, plus that of the high half times 2^16. a15 is lost.
+    .macro code_pair j, register
+    l8ui \register, a4, \j
+    l8ui a15, a3, \j
+    sext \register, \register, 7
+    slli a15, a15, 24
+    srai a15, a15, 8
+    add.n \register, \register, a15
+    .endm
 
     // Words where the last digit that is not 2 is 0 (a8) and 1 (a9), for each value of the lower digits.
     // a10, a14, a15, a7: what digits 0 to 3 add when they go on and all lower ones go back to 0.
     .macro words_1
-    store a8
-    store a9
+    store_next a8
+    store_next a9
     .endm
 
     .macro words_of lower, by
@@ -392,25 +522,19 @@ binary_table_end:
     addx2 a6, \code, a6
     .endm
 
-    begin bn_build_ternary_pair
-    two_tokens 5
-    j ternary_table
-    .size bn_build_ternary_pair, . - bn_build_ternary_pair
+    build_one bn_build_ternary, 5, ternary_words, prepare_ternary
 
     // In the order of SPEC.md 1.2.
-    begin bn_build_ternary
-    two_groups 5
-ternary_table:
-    code_pair 0, a10, 0
-    code_pair 1, a11, 0
-    code_pair 2, a12, 0
-    code_pair 3, a13, 0
-    code_pair 4, a14, 0
-    next_codes a15
+    .balign 4
+ternary_words:
+    code_pair 0, a10
+    code_pair 1, a11
+    code_pair 2, a12
+    code_pair 3, a13
+    code_pair 4, a14
+    addmi a4, a2, 1024
     // the first word: the bias less all codes, because digit 0 is weight −1
     l32i.n a6, a1, BIAS
-    l32i.n a15, a1, NEXT_BIAS
-    s32i.n a15, a1, BIAS
     add.n a15, a10, a11
     add.n a7, a15, a12
     sub a6, a6, a7
@@ -431,14 +555,14 @@ ternary_table:
     words_9
     digit a11
     words_3
-    store a6
+    store_next a6
     add.n a6, a6, a10
-    store a6
+    store_next a6
     add.n a6, a6, a10
-    store a6
-    addmi a2, a2, 1024
-    addi.n a5, a5, -1
-    bnez a5, ternary_table
-    end bn_build_ternary
+    store_next a6
+    ret.n
+    .size ternary_words, . - ternary_words
+
+    build_pair bn_build_ternary_pair, 5, ternary_words, prepare_ternary
 
     .end no-transform

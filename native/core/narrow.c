@@ -1,6 +1,6 @@
-// Products by narrow tables. Most codes after ReLU² are small and many are 0, so that all groups fit such
-// tables but a few, and those do but for a code or two: that is made smaller, and what it was more is added
-// by itself. The sums are exact either way.
+// Products by narrow tables. Activations of 4 bits and fewer fit them. Of those of 8 bits, most are small and
+// many are 0 after ReLU², so that all groups fit but a few, and those do but for a code or two: that is made
+// smaller, and what it was more is added by itself. The sums are exact either way.
 #include "lookup.h"
 
 #if BN_NARROW
@@ -39,20 +39,23 @@ static int cut_group(int8_t *codes, uint32_t group, cut_t *cuts, int count) {
     return sum > BN_NARROW_SUM ? MOST_CUTS + 1 : count;
 }
 
-// Cuts the codes of all groups; more than MOST_CUTS: that would take too many.
+// Cuts the codes of all groups; more than MOST_CUTS: that would take too many, and they are as they were.
 static int cut_codes(int8_t *codes, uint32_t groups, cut_t cuts[MOST_CUTS]) {
     int count = 0;
     for (uint32_t group = 0; count <= MOST_CUTS; group++) {
         group += bn_first_wide(codes + 8 * group, groups - group);
         if (group == groups) {
-            break;
+            return count;
         }
         count = cut_group(codes, group, cuts, count);
+    }
+    for (int i = 0; i < MOST_CUTS; i++) {
+        codes[cuts[i].column] = (int8_t)(codes[cuts[i].column] + cuts[i].more);
     }
     return count;
 }
 
-static void add_groups(const bn_input_t *input, const bn_product_t *product, uint32_t groups) {
+static void add_groups(const bn_input_t *input, const bn_product_t *products, int count, uint32_t groups) {
     bn_stretch_t stretch;
     stretch.tables = input->tables;
     stretch.start = -(int32_t)(BN_NARROW_BIAS * groups);
@@ -60,26 +63,35 @@ static void add_groups(const bn_input_t *input, const bn_product_t *product, uin
         stretch.groups = BN_MIN(groups - group, BN_NARROW_AT_ONCE);
         stretch.skip = 4 * (groups - stretch.groups);
         bn_build_narrow(input->tables, input->codes[0] + 8 * group, stretch.groups);
-        bn_add_rows_narrow(&stretch, bn_weights_at(product, group), product->out[0], bn_blocks_of(product));
+        for (int i = 0; i < count; i++) {
+            const bn_product_t *product = &products[i];
+            const uint32_t *weights = bn_weights_at(product, group);
+            bn_add_rows_narrow(&stretch, weights, product->out[0], bn_blocks_of(product));
+        }
         stretch.start = BN_FROM_OUT;
     }
 }
 
-int bn_bitlinear_narrow(const bn_input_t *input, const bn_product_t *product, uint32_t groups) {
+// Of the matrices, `down` alone has ReLU² before it, and more columns than rows.
+static int is_after_relu(const bn_input_t *input, const bn_product_t *products, int count) {
+    return count == 1 && products->rows < input->columns;
+}
+
+int bn_bitlinear_narrow(const bn_input_t *input, const bn_product_t *products, int count, uint32_t groups) {
     int8_t *codes = input->codes[0];
     cut_t cuts[MOST_CUTS];
-    int count = cut_codes(codes, groups, cuts);
-    if (count > MOST_CUTS) {
-        for (int i = 0; i < MOST_CUTS; i++) {
-            codes[cuts[i].column] = (int8_t)(codes[cuts[i].column] + cuts[i].more);
-        }
+    int cut = 0;
+    if (input->bits > BN_NARROW_BITS) {
+        cut = is_after_relu(input, products, count) ? cut_codes(codes, groups, cuts) : MOST_CUTS + 1;
+    }
+    if (cut > MOST_CUTS) {
         return 0;
     }
-    add_groups(input, product, groups);
-    for (int i = 0; i < count; i++) {
+    add_groups(input, products, count, groups);
+    for (int i = 0; i < cut; i++) {
         uint32_t column = cuts[i].column;
-        const uint32_t *weights = bn_weights_at(product, column >> 3);
-        bn_add_column(weights, product->out[0], bn_blocks_of(product), groups, column & 7, cuts[i].more);
+        const uint32_t *weights = bn_weights_at(products, column >> 3);
+        bn_add_column(weights, products->out[0], bn_blocks_of(products), groups, column & 7, cuts[i].more);
     }
     return 1;
 }

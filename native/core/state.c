@@ -18,7 +18,8 @@ static void locate_buffers(const bn_config_t *config, uint32_t window, bn_buffer
     uint32_t vocab = bn_align(config->vocab_size, BN_ROWS_PER_BLOCK);
     uint32_t widest = BN_MAX(BN_MAX(hidden, inner), query);
     uint32_t type = config->head_type == BN_TERNARY ? BN_TERNARY : config->weight_type;
-    uint32_t tables = bn_groups(type, widest);
+    // Two tables of a pair of tokens may be one.
+    uint32_t tables = bn_align(bn_groups(type, widest), 2);
     tables = tables < BN_PAIR_TABLES_AT_ONCE ? tables : BN_PAIR_TABLES_AT_ONCE;
 
     buffers->window = window;

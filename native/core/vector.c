@@ -1,14 +1,5 @@
-// vector.h for every processor. Noise in place of a model may overflow what a model cannot, so that products
-// and sums of what comes from matrices are unsigned.
+// vector.h for every processor.
 #include "vector.h"
-
-static inline int32_t product(int32_t a, int32_t b) {
-    return (int32_t)((uint32_t)a * (uint32_t)b);
-}
-
-static inline int32_t sum(int32_t a, int32_t b) {
-    return (int32_t)((uint32_t)a + (uint32_t)b);
-}
 
 static inline uint32_t magnitude(int32_t x) {
     return (uint32_t)(x ^ (x >> 31));
@@ -30,22 +21,11 @@ uint32_t bn_greatest(const int32_t *x, uint32_t n) {
     return (uint32_t)greatest;
 }
 
-void bn_scale(int32_t *x, uint32_t n, int32_t m, uint32_t down, uint32_t post) {
-    int32_t half = post == 0 ? 0 : (int32_t)1 << (post - 1);
-    // Of two shifts by a variable in one loop, x86-64 would move both counts to and fro.
-    for (uint32_t i = 0; down > 0 && i < n; i++) {
-        x[i] = x[i] >> down;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        x[i] = sum(product(x[i], m), half) >> post;
-    }
-}
-
 uint32_t bn_add_scaled(int32_t *x, const int32_t *y, uint32_t n, int32_t m, uint32_t post) {
     int32_t half = (int32_t)1 << (post - 1);
     uint32_t all = 0;
     for (uint32_t i = 0; i < n; i++) {
-        x[i] = sum(x[i], sum(product(y[i], m), half) >> post);
+        x[i] = bn_plus(x[i], bn_plus(bn_times(y[i], m), half) >> post);
         all |= magnitude(x[i]);
     }
     return all;
@@ -93,7 +73,7 @@ uint32_t bn_gate(int32_t *gate, const int32_t *up, uint32_t n, uint32_t down) {
     uint32_t all = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t size = gate[i] > 0 ? (uint32_t)gate[i] : 0;
-        gate[i] = product((int32_t)((size * size) >> down), up[i]);
+        gate[i] = bn_times((int32_t)((size * size) >> down), up[i]);
         all |= magnitude(gate[i]);
     }
     return all;

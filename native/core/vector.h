@@ -1,10 +1,21 @@
 // Passes over a vector of n >= 1 elements: what most of the time outside the matrices is spent in.
 //
-// vector.c is for every processor; vector_<architecture>.S replaces it on one.
+// vector.c and scale.c are for every processor; vector_<architecture>.S replaces both on one, or
+// scale_<architecture>.S only bn_scale.
 #ifndef BITNET_VECTOR_H
 #define BITNET_VECTOR_H
 
 #include "core.h"
+
+// Noise in place of a model may overflow what a model cannot, so that products and sums of what comes from
+// matrices are unsigned.
+static inline int32_t bn_times(int32_t a, int32_t b) {
+    return (int32_t)((uint32_t)a * (uint32_t)b);
+}
+
+static inline int32_t bn_plus(int32_t a, int32_t b) {
+    return (int32_t)((uint32_t)a + (uint32_t)b);
+}
 
 // The or of all x, those below 0 as −x − 1: it has the bitlen of MAG(x).
 uint32_t bn_magnitudes(const int32_t *x, uint32_t n);

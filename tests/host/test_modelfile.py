@@ -243,7 +243,7 @@ def test_prefix_layout_is_the_one_of_the_spec() -> None:
     data = labelled_model(config, prefix)
     codes_k = bytes([0x79, 0x6A, 0x5B, 0x4C, 0xF8, 0x88, 0x88, 0x88])
     codes_v = bytes([0x97, 0xA6, 0xB5, 0xC4, 0x18, 0x88, 0x88, 0x88])
-    assert data[-24:] == bytes([1, 0, 0, 0, 9, 127, 0, 0]) + codes_k + codes_v
+    assert data[-24:] == bytes([1, 0, 0, 0, 9, 129, 0, 0]) + codes_k + codes_v
 
 
 def test_a_prefix_that_no_model_leaves_is_refused() -> None:
@@ -255,7 +255,7 @@ def test_a_prefix_that_no_model_leaves_is_refused() -> None:
         (start, struct.pack("<H", 0), "does not have the size"),
         (start, struct.pack("<H", 65535), "does not have the size"),
         (start + 2, b"\1", "does not have the size"),
-        (start + 4 + 1, b"\xff", "no token leaves"),
+        (start + 4 + 1, b"\1", "no token leaves"),
         (start + 4 + 2, b"\1", "padding that is not zero"),
         (start + 4 + 4, b"\x80", "no token leaves"),
         (start + 4 + 8, b"\x08", "no token leaves"),

@@ -61,7 +61,7 @@ def check_product(core: Emulated, codes: npt.NDArray[np.int8]) -> None:
     matrix = core.allocate(Matrix(Scale(20000, -30), values).pack(BINARY))
     code_bytes = core.allocate(codes.tobytes() + bytes(8))
     out, tables = core.allocate(bytes(4 * rows)), core.allocate(bytes(52 * 512))
-    shared = core.allocate(struct.pack("<6I", BINARY, columns, code_bytes, 0, tables, 0))
+    shared = core.allocate(struct.pack("<7I", BINARY, columns, 8, code_bytes, 0, tables, 0))
     product = core.allocate(struct.pack("<5I", matrix, out, 0, rows, 0))
     core.call("bn_bitlinear", shared, product, 1)
     assert ints(core, out, rows) == (values.astype(np.int64) @ codes).tolist()
