@@ -89,7 +89,7 @@ def draw(bench: KernelBench, path: Path) -> None:
     figure, panels = pyplot.subplots(1, len(targets), figsize=(4.2 * len(targets), 3.6), squeeze=False)
     size = SIZES[0]
     for axes, target in zip(panels[0], targets, strict=True):
-        results = [r for r in bench.results if r.target == target and r.rows == size and "_a" not in r.kernel]
+        results = _distinct([r for r in bench.results if r.target == target and r.rows == size])
         values = [result.value for result in results]
         places = range(len(results))
         colors = ["tab:gray" if _is_baseline(result) else "tab:blue" for result in results]
@@ -106,6 +106,18 @@ def draw(bench: KernelBench, path: Path) -> None:
         path, dpi=130, metadata={"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
     )
     pyplot.close(figure)
+
+
+def _distinct(results: Sequence[Result]) -> list[Result]:
+    """Without narrower activations that cost what wider ones do."""
+    seen: set[tuple[str, int]] = set()
+    kept = []
+    for result in results:
+        key = result.kernel.partition("_a")[0], result.count
+        if key not in seen:
+            kept.append(result)
+        seen.add(key)
+    return kept
 
 
 def _is_baseline(result: Result) -> bool:

@@ -12,8 +12,8 @@ TEXT_BYTES = 24 * 1024
 # Each at most, per weight, all-in, at 256 x 256: cycles on cortex-m0plus, instructions elsewhere.
 LIMITS = {
     ("cortex-m0plus", "binary"): 0.95,
-    ("cortex-m0plus", "binary_a4"): 0.95,
-    ("cortex-m0plus", "binary_a2"): 0.95,
+    ("cortex-m0plus", "binary_a4"): 0.80,
+    ("cortex-m0plus", "binary_a2"): 0.80,
     ("cortex-m0plus", "ternary"): 1.50,
     ("cortex-m0plus", "ternary_a4"): 1.50,
     ("cortex-m0plus", "ternary_a2"): 1.50,
@@ -21,10 +21,19 @@ LIMITS = {
     ("cortex-m7", "binary"): 0.72,
     ("rv32imc", "binary"): 0.95,
     ("x86-64", "binary"): 0.80,
-    ("xtensa", "binary"): 0.673,
-    ("xtensa", "binary_prefill2"): 0.442,
-    ("xtensa", "ternary"): 1.066,
-    ("xtensa", "ternary_prefill2"): 0.711,
+    ("xtensa", "binary"): 0.68,
+    ("xtensa", "binary_prefill2"): 0.45,
+    ("xtensa", "ternary"): 1.07,
+    ("xtensa", "ternary_prefill2"): 0.72,
+}
+# The same for a whole token, and for two of a prompt, per layer weight.
+TOKEN_LIMITS = {
+    "token_260k": 2.36,
+    "prefill2_260k": 1.88,
+    "token_260k_ternary": 3.16,
+    "token_1m": 1.40,
+    "prefill2_1m": 1.04,
+    "token_1m_ternary": 2.05,
 }
 # What the originals of the baselines take in the same cycle model: ours are to be no slower.
 ORIGINALS = {"int8_cmsis_style": 8.6, "int8_runq_style": 19.5, "ternary_unpack": 13.2}
@@ -65,6 +74,11 @@ def value(measured: Bench, target: str, kernel: str, size: int | None = 256) -> 
 @pytest.mark.parametrize(("target", "kernel"), LIMITS)
 def test_kernels_keep_their_limits(measured: Bench, target: str, kernel: str) -> None:
     assert value(measured, target, kernel) <= LIMITS[target, kernel]
+
+
+@pytest.mark.parametrize("kernel", TOKEN_LIMITS)
+def test_tokens_keep_their_limits(measured: Bench, kernel: str) -> None:
+    assert value(measured, "cortex-m0plus", kernel, None) <= TOKEN_LIMITS[kernel]
 
 
 @pytest.mark.parametrize("kernel", ORIGINALS)
