@@ -123,14 +123,15 @@ static void weigh_values(
     uint32_t p = BN_MAX(softmax->p, LARGEST_WEIGHT);
     int length = bn_bitlen(p), bits = length - (int)is_halved(rows), down = bits > 13 ? bits - 13 : 0;
     uint32_t reciprocal = (uint32_t)bn_recip(p << (16 - length));
-    for (uint32_t word = 0; word < rows->words; word++, head += BN_CODES_PER_WORD, dim -= BN_CODES_PER_WORD) {
+    const int32_t *end = head + dim;
+    for (uint32_t word = 0; word < rows->words; word++) {
         int32_t sums[BN_CODES_PER_WORD];
         for (int j = 0; j < BN_CODES_PER_WORD; j++) {
             sums[j] = -(int32_t)(BN_CODE_BIAS * softmax->w);
         }
         bn_weigh_rows(rows, 4 * (1 + rows->words + word), weights, sums);
-        for (uint32_t j = 0; j < BN_CODES_PER_WORD && j < dim; j++) {
-            head[j] = (int32_t)((uint32_t)(sums[j] >> down) * reciprocal) >> (bits - 6 - down);
+        for (const int32_t *sum = sums; sum < sums + BN_CODES_PER_WORD && head < end; sum++) {
+            *head++ = (int32_t)((uint32_t)(*sum >> down) * reciprocal) >> (bits - 6 - down);
         }
     }
 }

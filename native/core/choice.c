@@ -7,13 +7,10 @@ enum {
     LARGEST_SHIFT = 16,       // with which a distance of 2^16 is always that far
 };
 
-// Bits of eight tokens from this multiple of 8 on; NULL allows all.
-static uint32_t allowed_of_eight(const uint8_t *allowed, uint32_t first) {
-    return allowed == NULL ? 255 : allowed[first >> 3];
-}
-
-static uint32_t end_of_eight(uint32_t first, uint32_t vocab_size) {
-    return first + 8 < vocab_size ? first + 8 : vocab_size;
+// A bit for each of eight tokens, from a multiple of 8 on, that is allowed; NULL allows all.
+static uint32_t allowed_of_eight(const uint8_t *allowed, uint32_t first, uint32_t vocab_size) {
+    uint32_t bits = allowed == NULL ? 255 : allowed[first >> 3], left = vocab_size - first;
+    return left < 8 ? bits & ((1u << left) - 1) : bits;
 }
 
 // codes · row, of embeddings with 8 bits
@@ -64,10 +61,10 @@ static void tied_logits(const bn_state_t *state, const uint8_t *model, const uin
     uint32_t n = config->hidden_size, row_size = bn_embedding_row_size(config);
     int32_t bias = config->embedding_bits == 4 ? pair_codes(codes, n, input->tables) : 0;
     for (uint32_t first = 0; first < config->vocab_size; first += 8) {
-        uint32_t bits = allowed_of_eight(allowed, first);
+        uint32_t bits = allowed_of_eight(allowed, first, config->vocab_size);
         for (uint32_t token = first; bits != 0; token++, bits >>= 1) {
             const uint8_t *row = rows + token * row_size;
-            if (!(bits & 1) || token >= config->vocab_size) {
+            if (!(bits & 1)) {
                 continue;
             }
             logits[token] = config->embedding_bits == 8
@@ -145,10 +142,10 @@ static uint32_t negligible_distance(const bn_scale_t *base) {
 static int32_t next_best(const int32_t *logits, const uint8_t *allowed, uint32_t vocab_size, int32_t last) {
     int32_t best = -1, greatest = INT32_MIN;
     for (uint32_t first = 0; first < vocab_size; first += 8) {
-        uint32_t bits = allowed_of_eight(allowed, first), end = end_of_eight(first, vocab_size);
-        for (uint32_t i = first; bits != 0 && i < end; i++) {
+        uint32_t bits = allowed_of_eight(allowed, first, vocab_size);
+        for (uint32_t i = first; bits != 0; i++, bits >>= 1) {
             int32_t logit = logits[i];
-            if (logit <= greatest || !(bits >> (i - first) & 1)) {
+            if (logit <= greatest || !(bits & 1)) {
                 continue;
             }
             if (last < 0 || logit < logits[last] || (logit == logits[last] && (int32_t)i > last)) {
@@ -164,11 +161,11 @@ static uint32_t sum_of_probabilities(const int32_t *logits, const uint8_t *allow
     int32_t greatest, const bn_scale_t *base) {
     uint32_t negligible = negligible_distance(base), sum = 0;
     for (uint32_t first = 0; first < vocab_size; first += 8) {
-        uint32_t bits = allowed_of_eight(allowed, first), end = end_of_eight(first, vocab_size);
-        for (uint32_t i = first; bits != 0 && i < end; i++) {
+        uint32_t bits = allowed_of_eight(allowed, first, vocab_size);
+        for (uint32_t i = first; bits != 0; i++, bits >>= 1) {
             // What is not allowed can be anything, since it was not computed.
             uint32_t below = (uint32_t)greatest - (uint32_t)logits[i];
-            if (below < negligible && (bits >> (i - first) & 1)) {
+            if (below < negligible && (bits & 1)) {
                 sum += (uint32_t)bn_exp2(exponent_of((int32_t)below, base));
             }
         }
