@@ -78,9 +78,10 @@ void bn_rope(int32_t *x, uint32_t heads, uint32_t head_dim, const int16_t *angle
     uint32_t half = head_dim >> 1;
     for (; heads > 0; heads--, x += head_dim) {
         for (uint32_t i = 0; i < half; i++) {
-            int32_t a = x[i], b = x[i + half], c = angles[2 * i], n = angles[2 * i + 1];
-            x[i] = a * c - b * n;
-            x[i + half] = a * n + b * c;
+            uint32_t a = (uint32_t)x[i], b = (uint32_t)x[i + half]; // noise may overflow; see vector.h
+            uint32_t c = (uint32_t)angles[2 * i], n = (uint32_t)angles[2 * i + 1];
+            x[i] = (int32_t)(a * c - b * n);
+            x[i + half] = (int32_t)(a * n + b * c);
         }
     }
 }

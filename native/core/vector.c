@@ -49,7 +49,7 @@ uint32_t bn_weigh_by_gamma(
 void bn_round(const int32_t *x, int8_t *codes, uint32_t n, uint32_t e, uint32_t bits) {
     int32_t limit = ((int32_t)1 << (bits - 1)) - 1, half = e == 0 ? 0 : (int32_t)1 << (e - 1);
     for (uint32_t i = 0; i < n; i++) {
-        int32_t code = (x[i] + half) >> e;
+        int32_t code = bn_plus(x[i], half) >> e;
         code = code > limit ? limit : code;
         codes[i] = (int8_t)(code < -limit ? -limit : code);
     }
