@@ -46,7 +46,8 @@ int bn_place(void *memory, size_t state_size, const void *model, unsigned placem
     if (placement > BN_STREAMED || dma_channel < BN_NO_DMA || dma_channel > BN_LAST_DMA_CHANNEL) {
         return BN_ERR_RANGE;
     }
-    if (state_size - state->buffers.size < room(&state->config, &state->weights, placement)) {
+    if (state_size < state->buffers.size ||
+        state_size - state->buffers.size < room(&state->config, &state->weights, placement)) {
         return BN_ERR_STATE;
     }
     state->placement = placement;
