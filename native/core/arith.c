@@ -31,10 +31,6 @@ int32_t bn_rshr(int32_t x, int s) {
     return s == 0 ? x : (x + ((int32_t)1 << (s - 1))) >> s;
 }
 
-int32_t bn_shift(int32_t x, int s) {
-    return s < 0 ? x : bn_rshr(x, s);
-}
-
 // ⌊n / d⌋ for d > 0 and a quotient below 2^16: restoring division, since two of the targets cannot divide.
 uint32_t bn_divide(uint32_t n, uint32_t d) {
     uint32_t quotient = 0;

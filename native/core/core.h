@@ -144,7 +144,6 @@ typedef struct {
 // arith.c: all of SPEC.md section 2 that is not about a matrix.
 int bn_bitlen(uint32_t a);
 int32_t bn_rshr(int32_t x, int s);
-int32_t bn_shift(int32_t x, int s);
 uint32_t bn_divide(uint32_t n, uint32_t d);
 int32_t bn_recip(uint32_t u);
 int32_t bn_exp2(int32_t d);
