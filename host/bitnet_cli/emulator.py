@@ -24,7 +24,7 @@ from .errors import BitnetError
 
 _LINKER_SCRIPT = Path(__file__).with_name("flat.ld")
 _CODE_SIZE, _RETURN = 0x40000, 0x8000
-_STACK, _STACK_SIZE = 0x20000000, 4096  # of which an RP2040's MicroPython has twice as much
+_STACK, _STACK_SIZE = 0x20000000, 4096  # half of what MicroPython has on an RP2040
 _HEAP, _HEAP_SIZE = 0x30000000, 16 << 20
 
 

@@ -313,17 +313,17 @@ def count_layer_weights(config: Config) -> int:
 class _Session:
     """A model at work, in RAM or on an RP2040's flash, checked against the oracle."""
 
-    def __init__(self, machine: Machine, model: bytes, placement: int | None = None) -> None:
+    def __init__(self, machine: Machine, model: bytes, placement: int = _IN_PLACE) -> None:
         machine.reset()
         self._machine, self._model = machine, model
         self._oracle = Oracle(model)
         self._ids = np.random.default_rng(2).integers(0, _VOCABULARY, _POSITION + 2).astype("<u2")
         self._at = machine.flash(model) if isinstance(machine, Rp2040) else machine.allocate(model)
         size = machine.call("bn_state_size", self._at, len(model), 0)
-        size += machine.call("bn_placement_size", self._at, len(model), placement or _IN_PLACE)
+        size += machine.call("bn_placement_size", self._at, len(model), placement)
         self._state = machine.allocate(bytes(size))
         self._succeed("bn_init", self._state, size, self._at, len(model), 0)
-        self._succeed("bn_place", self._state, size, self._at, placement or _IN_PLACE, _DMA_CHANNEL)
+        self._succeed("bn_place", self._state, size, self._at, placement, _DMA_CHANNEL)
         before = machine.allocate(self._ids[:_POSITION].tobytes())
         self._oracle.feed(self._ids[:_POSITION].tolist())
         # The last of them measured, so that the cache of a flash is as it is in the middle of a reply.

@@ -83,6 +83,7 @@ def draw(bench: KernelBench, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text, at half the size
     from matplotlib import pyplot
 
     targets = [code.target for code in bench.code]

@@ -53,6 +53,7 @@ class Rp2040(Emulator):
         self._dma_registers: dict[int, int] = {}
         self._is_timed = False
         self._dma_done = 0
+        self._on_its_way: tuple[int, int, int] | None = None
         self.dma_bytes = 0
 
     @property
@@ -87,22 +88,31 @@ class Rp2040(Emulator):
         self._cache.read(address)
         self.wait(_CYCLES_PER_FLASH_BYTE * (self._cache.missed_bytes - before))
 
+    # What DMA copies arrives when somebody sees that it is done, and not before: code that does not wait reads
+    # something else.
     def _read_dma(self, _uc: unicorn.Uc, offset: int, _size: int, _data: object) -> int:
         value = self._dma_registers.get(offset, 0)
         # Where nothing counts cycles, no time passes.
-        if offset % 64 == _CONTROL and self._is_timed and self.cost < self._dma_done:
-            value |= _BUSY
+        if offset % 64 != _CONTROL:
+            return value
+        if self._is_timed and self.cost < self._dma_done:
+            return value | _BUSY
+        if self._on_its_way:
+            source, target, size = self._on_its_way
+            self.uc.mem_write(target, bytes(self.uc.mem_read(source, size)))
+            self._on_its_way = None
         return value
 
     def _write_dma(self, _uc: unicorn.Uc, offset: int, _size: int, value: int, _data: object) -> None:
         self._dma_registers[offset] = value
         if offset % 64 == _CONTROL:
-            self._copy(offset - _CONTROL)
+            self._begin_copy(offset - _CONTROL)
 
-    def _copy(self, channel: int) -> None:
+    def _begin_copy(self, channel: int) -> None:
         source, target, words = (
             self._dma_registers[channel + register] for register in (_READ_ADDRESS, _WRITE_ADDRESS, _COUNT)
         )
-        self.uc.mem_write(target, bytes(self.uc.mem_read(source, 4 * words)))
+        assert self._on_its_way is None, "one copy at a time"
+        self._on_its_way = source, target, 4 * words
         self.dma_bytes += 4 * words
         self._dma_done = self.cost + _CYCLES_PER_FLASH_BYTE * 4 * words

@@ -118,12 +118,6 @@ int bn_normalize(int32_t *x, uint32_t n, int bits) {
     return bn_scale_to(x, n, bn_bitlen(bn_magnitudes(x, n)), bits);
 }
 
-// The least e >= 0 with which what has this bitlen fits codes of `bits`, but for rounding.
-static int code_exponent(int length, int bits) {
-    int e = length - (bits - 1);
-    return e < 0 ? 0 : e;
-}
-
 // `magnitudes`: bn_magnitudes(x). `work`, as large as x, may be x.
 bn_scale_t bn_norm_quant(
     const bn_norm_t *norm, const int32_t *x, uint32_t magnitudes, int32_t *work, int8_t *codes) {
@@ -140,7 +134,7 @@ bn_scale_t bn_norm_quant(
         length = wanted;
     }
     uint32_t sum, greatest = bn_weigh_by_gamma(x, work, norm->gamma, n, (uint32_t)(length - wanted), &sum);
-    int bits = norm->bits, e = code_exponent(bn_bitlen(greatest), bits);
+    int bits = norm->bits, e = bn_code_exponent(bn_bitlen(greatest), bits);
     if (bn_rshr((int32_t)greatest, e) >> (bits - 1)) {
         bn_round(work, codes, n, (uint32_t)e, (uint32_t)bits);
     } else {

@@ -15,13 +15,6 @@ static uint32_t pad(const bn_input_t *input, int8_t *codes) {
     return groups;
 }
 
-// The groups from `group` on that have tables at once; a row has `groups` in all.
-static void set_stretch(
-    bn_stretch_t *stretch, uint32_t group, uint32_t end, uint32_t at_once, uint32_t groups) {
-    stretch->groups = end - group < at_once ? end - group : at_once;
-    stretch->skip = 4 * (groups - stretch->groups);
-}
-
 static void build(const bn_input_t *input, uint32_t group, uint32_t count) {
     const int8_t *codes = input->codes[0] + group * columns_per_group(input->weight_type);
     if (input->weight_type == BN_BINARY) {
@@ -71,7 +64,7 @@ void bn_bitlinear(const bn_input_t *input, const bn_product_t *products, int cou
     stretch.tables = input->tables;
     stretch.start = -(int32_t)(BN_TABLE_BIAS * groups);
     for (uint32_t group = 0; group < groups; group += stretch.groups) {
-        set_stretch(&stretch, group, groups, BN_TABLES_AT_ONCE, groups);
+        bn_set_stretch(&stretch, group, groups, BN_TABLES_AT_ONCE, groups);
         build(input, group, stretch.groups);
         for (int i = 0; i < count; i++) {
             add_rows(&products[i], &stretch, group, groups);
@@ -99,7 +92,7 @@ static void sum_pairs(const bn_input_t *input, uint32_t group, uint32_t end, uin
     stretch.tables = input->tables;
     stretch.start = 0;
     for (; group < end; group += stretch.groups) {
-        set_stretch(&stretch, group, end, BN_PAIR_TABLES_AT_ONCE, groups);
+        bn_set_stretch(&stretch, group, end, BN_PAIR_TABLES_AT_ONCE, groups);
         build_pair(input, group, stretch.groups);
         int32_t *sums = input->pair_sums;
         for (int i = 0; i < count; i++) {

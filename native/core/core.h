@@ -91,18 +91,9 @@ static inline uint32_t bn_align(uint32_t n, uint32_t to) {
     return (n + to - 1) & ~(to - 1);
 }
 
-// Two's complement: a byte and its halves. In the header because they are the inner loops of attention and of
-// the head.
+// Two's complement.
 static inline int32_t bn_signed_byte(uint32_t byte) {
     return (int32_t)(byte << 24) >> 24;
-}
-
-static inline int32_t bn_low_nibble(uint32_t byte) {
-    return (int32_t)(byte << 28) >> 28;
-}
-
-static inline int32_t bn_high_nibble(uint32_t byte) {
-    return (int32_t)(byte << 24) >> 28;
 }
 
 // The stored beginning of a prompt: rows of the cache, layer by layer, each row as below.
@@ -128,7 +119,7 @@ typedef struct {
 // What matrices are multiplied with: the codes of one token, or of two.
 typedef struct {
     uint32_t weight_type, columns, bits;
-    int8_t *codes[2];   // [columns, rounded up to 8], of `bits`, from a multiple of 4 on; lost
+    int8_t *codes[2];   // [columns, up to a whole group], of `bits`, from a multiple of 4 on; lost
     uint32_t *tables;   // scratch: [BN_TABLES_AT_ONCE][BN_TABLE_SIZE / 2]
     int32_t *pair_sums; // scratch, for two tokens: [rows of all products]
 } bn_input_t;

@@ -64,6 +64,15 @@ static void open_decoder(decoder_t *d, bn_state_t *state, const uint8_t *model, 
     open_token(&d->token[2 - count], memory + b->token_size, b);
 }
 
+// Two's complement.
+static int32_t low_nibble(uint32_t byte) {
+    return (int32_t)(byte << 28) >> 28;
+}
+
+static int32_t high_nibble(uint32_t byte) {
+    return (int32_t)(byte << 24) >> 28;
+}
+
 // x[n] = codes of 8 or 4 bits
 static void unpack(int32_t *x, const uint8_t *row, uint32_t n, int bits) {
     if (bits == 8) {
@@ -74,11 +83,11 @@ static void unpack(int32_t *x, const uint8_t *row, uint32_t n, int bits) {
     }
     for (; n > 1; n -= 2) {
         uint32_t byte = *row++;
-        *x++ = bn_low_nibble(byte);
-        *x++ = bn_high_nibble(byte);
+        *x++ = low_nibble(byte);
+        *x++ = high_nibble(byte);
     }
     if (n > 0) {
-        *x = bn_low_nibble(*row);
+        *x = low_nibble(*row);
     }
 }
 

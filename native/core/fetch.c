@@ -2,6 +2,12 @@
 // without, and on other processors, the copy is made at once.
 #include "core.h"
 
+static void copy_words(uint32_t *to, const uint32_t *from, uint32_t bytes) {
+    for (const uint32_t *end = from + (bytes >> 2); from < end;) {
+        *to++ = *from++;
+    }
+}
+
 #if defined(__ARM_ARCH_6M__)
 
 // RP2040 datasheet, 2.5.7: registers of a DMA channel; 2.6.3: the address of flash past its cache.
@@ -29,7 +35,7 @@ static dma_channel_t *dma(int channel) {
 
 void bn_fetch(int channel, void *to, const void *from, uint32_t bytes) {
     if (channel == BN_NO_DMA) {
-        bn_copy(to, from, bytes);
+        copy_words(to, from, bytes);
         return;
     }
     uint32_t address = (uint32_t)from;
@@ -51,7 +57,7 @@ int bn_fetch_is_done(int channel) {
 
 void bn_fetch(int channel, void *to, const void *from, uint32_t bytes) {
     (void)channel;
-    bn_copy(to, from, bytes);
+    copy_words(to, from, bytes);
 }
 
 int bn_fetch_is_done(int channel) {

@@ -44,6 +44,13 @@ typedef struct {
     int32_t start;          // what the sums begin with, or BN_FROM_OUT
 } bn_stretch_t;
 
+// The groups from `group` on that have tables at once; a row has `groups` in all.
+static inline void bn_set_stretch(
+    bn_stretch_t *stretch, uint32_t group, uint32_t end, uint32_t at_once, uint32_t groups) {
+    stretch->groups = BN_MIN(end - group, at_once);
+    stretch->skip = 4 * (groups - stretch->groups);
+}
+
 // The first group whose Σ|code| may exceed BN_NARROW_SUM; `groups` if none does.
 uint32_t bn_first_wide(const int8_t *codes, uint32_t groups);
 

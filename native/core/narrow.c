@@ -60,8 +60,7 @@ static void add_groups(const bn_input_t *input, const bn_product_t *products, in
     stretch.tables = input->tables;
     stretch.start = -(int32_t)(BN_NARROW_BIAS * groups);
     for (uint32_t group = 0; group < groups; group += stretch.groups) {
-        stretch.groups = BN_MIN(groups - group, BN_NARROW_AT_ONCE);
-        stretch.skip = 4 * (groups - stretch.groups);
+        bn_set_stretch(&stretch, group, groups, BN_NARROW_AT_ONCE, groups);
         bn_build_narrow(input->tables, input->codes[0] + 8 * group, stretch.groups);
         for (int i = 0; i < count; i++) {
             const bn_product_t *product = &products[i];
@@ -72,8 +71,8 @@ static void add_groups(const bn_input_t *input, const bn_product_t *products, in
     }
 }
 
-// Of the matrices, `down` alone has ReLU² before it, and more columns than rows.
-static int is_after_relu(const bn_input_t *input, const bn_product_t *products, int count) {
+// As a rule more columns than rows has only `down`, after ReLU². With others it is tried in vain.
+static int may_be_after_relu(const bn_input_t *input, const bn_product_t *products, int count) {
     return count == 1 && products->rows < input->columns;
 }
 
@@ -82,7 +81,7 @@ int bn_bitlinear_narrow(const bn_input_t *input, const bn_product_t *products, i
     cut_t cuts[MOST_CUTS];
     int cut = 0;
     if (input->bits > BN_NARROW_BITS) {
-        cut = is_after_relu(input, products, count) ? cut_codes(codes, groups, cuts) : MOST_CUTS + 1;
+        cut = may_be_after_relu(input, products, count) ? cut_codes(codes, groups, cuts) : MOST_CUTS + 1;
     }
     if (cut > MOST_CUTS) {
         return 0;

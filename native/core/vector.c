@@ -63,8 +63,7 @@ void bn_round_within(const int32_t *x, int8_t *codes, uint32_t n, uint32_t e) {
 }
 
 int bn_quantize(const int32_t *x, uint32_t n, int bits, int8_t *codes) {
-    int e = bn_bitlen(bn_magnitudes(x, n)) - (bits - 1);
-    e = e < 0 ? 0 : e;
+    int e = bn_code_exponent(bn_bitlen(bn_magnitudes(x, n)), bits);
     bn_round(x, codes, n, (uint32_t)e, (uint32_t)bits);
     return e;
 }

@@ -7,6 +7,11 @@
 
 #include "core.h"
 
+// The least e >= 0 with which what has this bitlen fits codes of `bits`, but for rounding.
+static inline int bn_code_exponent(int length, int bits) {
+    return BN_MAX(length - (bits - 1), 0);
+}
+
 // Noise in place of a model may overflow what a model cannot, so that products and sums of what comes from
 // matrices are unsigned.
 static inline int32_t bn_times(int32_t a, int32_t b) {

@@ -1,7 +1,8 @@
 // Runs models under the sanitizers. Every buffer is a malloc of exactly its size, so that one byte too far is
 // caught. Input, repeated: u32 model_size, window, token_count, begin; the model; u16 tokens[token_count]. If
-// begin is not 0, bn_begin goes before the tokens. Output for each: i32 result of bn_init; if that is 0, for
-// each token i32 result of bn_feed and, if 0, the logits.
+// begin is not 0, bn_begin goes before the tokens. The number of tokens decides on the placement of the
+// weights. Output for each: i32 result of bn_init; if that is 0, for each token i32 result of bn_feed and, if
+// 0, the logits.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +72,8 @@ static void exercise(void *state, size_t state_size, const void *model, size_t s
     expect(bn_save(state, model, snapshot, (size_t)snapshot_size) == snapshot_size);
     expect(bn_save(state, model, snapshot, (size_t)snapshot_size - 1) == BN_ERR_RANGE);
     expect(bn_restore(state, model, snapshot, (size_t)snapshot_size - 1) == BN_ERR_RANGE);
+    const uint16_t three[] = {(uint16_t)(vocab_size - 1), 0, 0};
+    expect(bn_feed(state, model, three, 3) == BN_OK);
     expect(bn_restore(state, model, snapshot, (size_t)snapshot_size) == snapshot_size);
     expect(bn_check_state(state, state_size, model, size) == BN_OK);
     free(snapshot);
@@ -102,10 +105,15 @@ int main(void) {
         uint16_t *tokens = get(2 * (size_t)header[2]);
         int32_t result = bn_check(model, header[0]);
         int needed = result == BN_OK ? bn_state_size(model, header[0], header[1]) : result;
-        void *state = malloc(needed > 0 ? (size_t)needed : 1);
+        unsigned placement = header[2] % (BN_STREAMED + 1);
+        int room = needed > 0 ? bn_placement_size(model, header[0], placement) : 0;
+        size_t size = needed > 0 ? (size_t)(needed + room) : 1;
+        void *state = malloc(size);
         if (needed > 0) {
             expect(bn_init(state, (size_t)needed - 1, model, header[0], header[1]) == BN_ERR_STATE);
-            result = bn_init(state, (size_t)needed, model, header[0], header[1]);
+            result = bn_init(state, size, model, header[0], header[1]);
+            expect(bn_place(state, size - 1, model, placement, BN_NO_DMA) == BN_ERR_STATE);
+            expect(bn_place(state, size, model, placement, BN_NO_DMA) == BN_OK);
         } else {
             result = needed;
         }
@@ -114,8 +122,8 @@ int main(void) {
             if (header[3]) {
                 expect(bn_begin(state, model) >= 0);
             }
-            run_tokens(state, (size_t)needed, model, header[0], tokens, header[2]);
-            exercise_noise(state, (size_t)needed, model, header[0]);
+            run_tokens(state, size, model, header[0], tokens, header[2]);
+            exercise_noise(state, size, model, header[0]);
         }
         free(state);
         free(tokens);

@@ -37,6 +37,7 @@ SHAPES = {
     "ternary-head": (45, 23, 41, 1, 4, 2, 6, 6, 8, 4, TERNARY),
     "narrow-tables": (20, 16, 850, 1, 2, 1, 4, 4, 8, 8, 0),
     "long-window": (40, 24, 24, 1, 2, 1, 40, 100, 8, 8, 0),
+    "broad": (24, 264, 300, 1, 4, 2, 40, 8, 8, 8, 0),
     "smallest": (1, 8, 8, 1, 1, 1, 4, 2, 8, 8, 0),
 }
 WEIGHTS = {"binary": BINARY, "ternary": TERNARY}
