@@ -88,8 +88,8 @@ class Rp2040(Emulator):
         self._cache.read(address)
         self.wait(_CYCLES_PER_FLASH_BYTE * (self._cache.missed_bytes - before))
 
-    # What DMA copies arrives when somebody sees that it is done, and not before: code that does not wait reads
-    # something else.
+    # What DMA copies arrives when somebody sees that it is done, and not before: code that does not wait
+    # reads something else.
     def _read_dma(self, _uc: unicorn.Uc, offset: int, _size: int, _data: object) -> int:
         value = self._dma_registers.get(offset, 0)
         # Where nothing counts cycles, no time passes.
