@@ -104,6 +104,8 @@ class AtClient:
             return self._response(line, deadline)
         except serial.SerialTimeoutException:
             raise AtTimeoutError(f"the board does not take {line!r}") from None
+        except BrokenPipeError:
+            raise  # from the trace: its reader is gone, not the board
         except (serial.SerialException, OSError) as error:
             raise AtError(f"the connection to {self._serial.port} broke: {error}") from None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from bitnet_cli import at
 from bitnet_cli.paths import DEVICE
-from bitnet_cli.simulator import micropython
+from bitnet_cli.simulator import SimulatedBoard, micropython
 
 # Reads {"lines": [...]} and prints the argument of each line, as the device's parser sees it.
 PARSE = """
@@ -61,3 +61,12 @@ def test_parse_infer_refuses(line: str) -> None:
 def test_no_port() -> None:
     with pytest.raises(at.AtError, match="cannot open the port"):
         at.AtClient("/dev/no-such-port")
+
+
+def test_a_reader_that_is_gone_is_not_the_board() -> None:
+    def trace(_direction: str, _line: str) -> None:
+        raise BrokenPipeError
+
+    with SimulatedBoard() as board, at.AtClient(board.port, trace=trace) as client:
+        with pytest.raises(BrokenPipeError):
+            client.command("AT")
