@@ -67,6 +67,9 @@ def test_a_reader_that_is_gone_is_not_the_board() -> None:
     def trace(_direction: str, _line: str) -> None:
         raise BrokenPipeError
 
-    with SimulatedBoard() as board, at.AtClient(board.port, trace=trace) as client:
-        with pytest.raises(BrokenPipeError):
-            client.command("AT")
+    with (
+        SimulatedBoard() as board,
+        at.AtClient(board.port, trace=trace) as client,
+        pytest.raises(BrokenPipeError),
+    ):
+        client.command("AT")
