@@ -4,9 +4,7 @@ The code is that of the native modules: the object files that `bitnet-cli build`
 linked once more to a fixed place, because a module has no symbols to call.
 """
 
-import os
 import shutil
-import subprocess
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import Counter
@@ -56,40 +54,24 @@ def link(architecture: str, source: Path, folder: Path, extra: Path | None = Non
         objects += [module.parent / name for name in names]
         objects += _runtime(architecture)
     program = folder / "core.elf"
-    _run([*_linker(architecture), "-T", _LINKER_SCRIPT, "-o", program, *objects], architecture)
+    options = [*_linker_options(architecture), "-T", _LINKER_SCRIPT, "-o", program, *objects]
+    find_tools(architecture).run("ld", options, f"linking for {architecture}")
     return Program(architecture, *_read_elf(program), module.read_bytes(), text_size(output))
-
-
-def _run(command: Sequence[str | Path], architecture: str) -> str:
-    """What the program prints; raises BitnetError if it fails."""
-    result = subprocess.run(
-        command,
-        env=os.environ | find_tools(architecture).environment,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if result.returncode != 0:
-        raise BitnetError(f"linking for {architecture} failed:\n{result.stderr[-2000:]}")
-    return result.stdout
 
 
 def _runtime(architecture: str) -> list[Path]:
     """The compiler's library, for 64-bit products where there are none; the core needs no library."""
     if architecture != "armv6m":
         return []
-    compiler = find_tools(architecture).prefix + "gcc"
-    command = [compiler, "-mthumb", "-mcpu=cortex-m0", "-print-libgcc-file-name"]
-    return [Path(_run(command, architecture).strip())]
+    arguments = ["-mthumb", "-mcpu=cortex-m0", "-print-libgcc-file-name"]
+    return [Path(find_tools(architecture).run("gcc", arguments, "finding libgcc").strip())]
 
 
-def _linker(architecture: str) -> list[str]:
-    linker = find_tools(architecture).prefix + "ld"
+def _linker_options(architecture: str) -> list[str]:
     if architecture == XTENSA:
         # MicroPython's linker relaxes nothing either.
-        return [linker, "--no-relax"]
-    return [linker, "-m", "elf32lriscv"] if architecture.startswith("rv32") else [linker]
+        return ["--no-relax"]
+    return ["-m", "elf32lriscv"] if architecture.startswith("rv32") else []
 
 
 def _read_elf(path: Path) -> tuple[list[tuple[int, bytes]], dict[str, int]]:

@@ -43,12 +43,7 @@ static int32_t pair_codes(int8_t *codes, uint32_t n, uint32_t *pairs) {
 static int32_t dot4(const uint32_t *pairs, const uint32_t *row, uint32_t n) {
     int32_t sum = 0;
     for (uint32_t i = 0; i < n; i += BN_CODES_PER_WORD, pairs += BN_PAIRS_PER_WORD) {
-        uint32_t word = *row++ ^ SIGNS, products = 1 << 15;
-        products += (word & BN_PAIR_MASK) * pairs[0];
-        products += ((word >> 4) & BN_PAIR_MASK) * pairs[1];
-        products += ((word >> 8) & BN_PAIR_MASK) * pairs[2];
-        products += ((word >> 12) & BN_PAIR_MASK) * pairs[3];
-        sum += (int32_t)products >> 16;
+        sum += (int32_t)(bn_multiply_word(*row++ ^ SIGNS, pairs) + (1 << 15)) >> 16;
     }
     return sum;
 }

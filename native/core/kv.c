@@ -1,17 +1,11 @@
 // kv.h for every processor.
 #include "kv.h"
 
-// SPEC.md's Y. The product of two pairs, (a + b·2^16)·(c + d·2^16), is a·c + (a·d + b·c)·2^16 modulo 2^32:
-// both products of the upper half are wanted, and a·c, less than half of one in all, comes along.
+// SPEC.md's Y.
 static int32_t negative_dot(const uint32_t *words, uint32_t count, const bn_query_t *query) {
-    const uint32_t *pairs = query->pairs;
     uint32_t sum = query->start;
-    for (; count > 0; count--, pairs += BN_PAIRS_PER_WORD) {
-        uint32_t word = *words++;
-        sum += (word & BN_PAIR_MASK) * pairs[0];
-        sum += ((word >> 4) & BN_PAIR_MASK) * pairs[1];
-        sum += ((word >> 8) & BN_PAIR_MASK) * pairs[2];
-        sum += ((word >> 12) & BN_PAIR_MASK) * pairs[3];
+    for (uint32_t i = 0; i < count; i++) {
+        sum += bn_multiply_word(words[i], query->pairs + i * BN_PAIRS_PER_WORD);
     }
     return (int32_t)sum;
 }

@@ -17,6 +17,14 @@ enum {
     BN_ROWS_PER_SUM = 32, // and of so many if weights are halved
 };
 
+// Σ over the four pairs of a word. The product of two pairs, (a + b·2^16)·(c + d·2^16), is a·c +
+// (a·d + b·c)·2^16 modulo 2^32: both products of the upper half are wanted, and a·c, less than half of one in
+// all, comes along.
+static inline uint32_t bn_multiply_word(uint32_t word, const uint32_t pairs[BN_PAIRS_PER_WORD]) {
+    return (word & BN_PAIR_MASK) * pairs[0] + ((word >> 4) & BN_PAIR_MASK) * pairs[1] +
+           ((word >> 8) & BN_PAIR_MASK) * pairs[2] + ((word >> 12) & BN_PAIR_MASK) * pairs[3];
+}
+
 // What the cache holds of one kv head, from its part of the first row on: a word with exponents (byte 0:
 // minus that of k, byte 1: that of v), the words of k, as many words of v.
 typedef struct {

@@ -46,30 +46,15 @@ def qemu_command(program: Path, *options: str) -> list[str]:
 
 def compile_guest(output: Path, *arguments: str | Path) -> Path:
     """A program for the emulator; GCC's `arguments` name a C file with guest_main(). Raises BitnetError."""
-    toolchain = find_tools(XTENSA)
     flags = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-mlongcalls")
-    command: list[str | Path] = [
-        toolchain.prefix + "gcc",
+    options: list[str | Path] = [
         *(*flags, "-fno-tree-loop-distribute-patterns", "-nostdlib", "-static"),
         *(f"-I{FOLDER}", FOLDER / "start.S", FOLDER / "guest.c", *arguments),
         # All memory may be executed: a program may load code.
         *("-Wl,--omagic", "-o", output),
     ]
-    _compile(command, toolchain.environment)
+    find_tools(XTENSA).run("gcc", options, "compiling for the emulator")
     return output
-
-
-def _compile(command: list[str | Path], environment: dict[str, str]) -> None:
-    result = subprocess.run(
-        command,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if result.returncode != 0:
-        raise BitnetError(f"compiling for the emulator failed:\n{result.stderr[-2000:]}")
 
 
 def _plugin_version() -> int:
@@ -86,11 +71,9 @@ def _plugin_version() -> int:
 
 
 def _compile_plugin(output: Path) -> Path:
-    compiler = shutil.which("gcc")
-    if compiler is None:
-        raise BitnetError("gcc is not on PATH: install the Debian package gcc")
     flags = ("-O2", "-shared", "-fPIC", f"-DPLUGIN_VERSION={_plugin_version()}")
-    _compile([compiler, *flags, FOLDER / "count.c", "-o", output], {})
+    options = [*flags, FOLDER / "count.c", "-o", output]
+    find_tools("x64").run("gcc", options, "compiling the plugin that counts")
     return output
 
 
