@@ -54,7 +54,14 @@ def link(architecture: str, source: Path, folder: Path, extra: Path | None = Non
         objects += [module.parent / name for name in names]
         objects += _runtime(architecture)
     program = folder / "core.elf"
-    options = [*_linker_options(architecture), "-T", _LINKER_SCRIPT, "-o", program, *objects]
+    options: list[str | Path] = [
+        *_linker_options(architecture),
+        "-T",
+        _LINKER_SCRIPT,
+        "-o",
+        program,
+        *objects,
+    ]
     find_tools(architecture).run("ld", options, f"linking for {architecture}")
     return Program(architecture, *_read_elf(program), module.read_bytes(), text_size(output))
 

@@ -72,7 +72,7 @@ def _plugin_version() -> int:
 
 def _compile_plugin(output: Path) -> Path:
     flags = ("-O2", "-shared", "-fPIC", f"-DPLUGIN_VERSION={_plugin_version()}")
-    options = [*flags, FOLDER / "count.c", "-o", output]
+    options: list[str | Path] = [*flags, FOLDER / "count.c", "-o", output]
     find_tools("x64").run("gcc", options, "compiling the plugin that counts")
     return output
 
