@@ -25,10 +25,10 @@ def test_every_board_is_described(name: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"in_place"', '"anywhere"', "weights is 'anywhere': it is one of in_place, copied, streamed"),
-        ("weights =", "wieghts =", "'weights' is missing"),
+        ('"in_place"', '"anywhere"', "memory.weights is 'anywhere': it is one of in_place, copied, streamed"),
+        ("weights =", "wieghts =", "'memory.weights' is missing"),
         ("[memory]", "[memory", "Expected ']'"),
-        ("[memory]", "[[memory]]", "list indices"),
+        ("[memory]", "[[memory]]", "is not a table"),
     ],
 )
 def test_a_bad_description_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:

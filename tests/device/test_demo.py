@@ -67,9 +67,12 @@ def test_sim(random_model: Path) -> None:
     command = [sys.executable, "-m", "bitnet_cli.cli", "sim", "--json", "--model", str(random_model)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        port = json.loads(process.stdout.readline())["port"]
-        with AtClient(port) as client:
-            assert client.command("AT").ok
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        try:
+            port = json.loads(process.stdout.readline())["port"]
+            with AtClient(port) as client:
+                assert client.command("AT").ok
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 130
+        finally:
+            process.kill()  # a test run in the background has SIGINT ignored, and must not hang for it
     assert not os.path.exists(port)
