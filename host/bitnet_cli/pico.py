@@ -175,11 +175,11 @@ class PicoPort:
         import tty  # noqa: PLC0415  (Unix only, like this class)
 
         self.pico = pico
-        self.fault: BaseException | None = None
         # Clients open the slave; it stays open here as well, or the line would hang up when one leaves.
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         self.port = os.ttyname(self._slave)
+        self._files = [self._master, self._slave]
         self._is_open = True
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -196,9 +196,9 @@ class PicoPort:
         """Stop the chip; its flash can still be read. May be called again."""
         self._is_open = False
         self._thread.join()
-        for file in (self._master, self._slave):
-            with contextlib.suppress(OSError):
-                os.close(file)
+        for file in self._files:
+            os.close(file)
+        self._files = []
 
     @property
     def is_running(self) -> bool:
@@ -216,8 +216,9 @@ class PicoPort:
                 if pico.received:
                     sent = os.write(self._master, bytes(pico.received))
                     del pico.received[:sent]
-        except PowerCutError as cut:
-            self.fault = cut
+        except PowerCutError:
+            self._files.remove(self._master)
+            os.close(self._master)  # who waits for the chip sees the line hang up
 
 
 @contextlib.contextmanager

@@ -1,40 +1,19 @@
 """The part of an RP2040 that a bench of weights in flash needs: XIP flash behind its cache, and DMA.
 
-Times are a model (RP2040 datasheet 2.5 and 2.6.3): a miss of the cache fetches a line of 8 bytes and costs 10
-cycles a byte, as measured on boards at 133 MHz; DMA past the cache runs at the same rate beside the
-processor. Memory that both use at once is not charged for.
+Times are the model of xip.py; DMA past the cache runs at the same rate beside the processor. Memory that both
+use at once is not charged for.
 """
 
 import unicorn
 
 from .emulator import CortexM0PlusCycles, Emulator, Measured, Processor, Program
+from .xip import CYCLES_PER_FLASH_BYTE, XipCache
 
 FLASH, _FLASH_UNCACHED, _FLASH_SIZE = 0x10000000, 0x13000000, 4 << 20
-_CACHE_LINE, _CACHE_WAYS, _CACHE_SETS = 8, 2, 1024
-_CYCLES_PER_FLASH_BYTE = 10
 
 _DMA, _DMA_SIZE = 0x50000000, 0x1000
 _READ_ADDRESS, _WRITE_ADDRESS, _COUNT, _CONTROL = 0, 4, 8, 12
 _BUSY = 1 << 24
-
-
-class XipCache:
-    """16 KB in two ways, the least recently used one replaced."""
-
-    def __init__(self) -> None:
-        self._sets: list[list[int]] = [[] for _ in range(_CACHE_SETS)]
-        self.missed_bytes = 0
-
-    def read(self, address: int) -> None:
-        """One access that does not cross a line."""
-        line = address // _CACHE_LINE
-        ways = self._sets[line % _CACHE_SETS]
-        if line in ways:
-            ways.remove(line)
-        else:
-            self.missed_bytes += _CACHE_LINE
-            del ways[: len(ways) + 1 - _CACHE_WAYS]
-        ways.append(line)
 
 
 class Rp2040(Emulator):
@@ -86,7 +65,7 @@ class Rp2040(Emulator):
     ) -> None:
         before = self._cache.missed_bytes
         self._cache.read(address)
-        self.wait(_CYCLES_PER_FLASH_BYTE * (self._cache.missed_bytes - before))
+        self.wait(CYCLES_PER_FLASH_BYTE * (self._cache.missed_bytes - before))
 
     # What DMA copies arrives when somebody sees that it is done, and not before: code that does not wait
     # reads something else.
@@ -115,4 +94,4 @@ class Rp2040(Emulator):
         assert self._on_its_way is None, "one copy at a time"
         self._on_its_way = source, target, 4 * words
         self.dma_bytes += 4 * words
-        self._dma_done = self.cost + _CYCLES_PER_FLASH_BYTE * 4 * words
+        self._dma_done = self.cost + CYCLES_PER_FLASH_BYTE * 4 * words

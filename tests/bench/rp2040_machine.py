@@ -3,11 +3,11 @@
 import struct
 
 from bitnet_cli.emulator import Measured, Program
+from bitnet_cli.picotiming import lasts_one_more
 from rp2040py.rp2040 import RP2040
 
 _RAM, _RETURN, _CODE, _HEAP = 0x20000000, 0x20000100, 0x20000200, 0x20008000
 _STACK = _RAM + 264 * 1024 - 64
-_PUSH_LR, _POP_PC = 0xB5, 0xBD
 
 
 class Rp2040Machine:
@@ -50,8 +50,7 @@ class Rp2040Machine:
         core.pc = self._program.functions[name] + self._offset & ~1
         before, forgotten = core.cycles, 0
         while core.pc != _RETURN:
-            # The manual counts lr and pc among the registers that push and pop move, rp2040py does not.
-            forgotten += self._rp2040.read_uint16(core.pc) >> 8 in (_PUSH_LR, _POP_PC)
+            forgotten += lasts_one_more(self._rp2040.read_uint16(core.pc))
             self._rp2040.step()
         result: int = core.registers[0]
         return Measured(result - (result >> 31 << 32), core.cycles - before + forgotten, {})

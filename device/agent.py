@@ -1,0 +1,256 @@
+# What bitnet-cli runs on a board through the REPL. Functions print one line of JSON; data comes as lines of
+# base64, so that Ctrl-C always reaches the board, and each line is answered by a dot, so that no buffer
+# overflows.
+
+import binascii
+import gc
+import hashlib
+import json
+import os
+import sys
+
+import uctypes
+from micropython import const
+
+try:
+    import rp2
+except ImportError:
+    rp2 = None  # type: ignore[assignment]
+try:
+    import vfs
+except ImportError:
+    vfs = None  # type: ignore[assignment]
+
+_BLOCK = const(4096)
+_PART = ".part"
+_ROM_SEGMENTS = const(1)
+_ROM_SEGMENT = const(2)
+_BLOCK_COUNT = const(4)
+_ERASE = const(6)
+
+# RP2040 datasheet 2.8.3 and the SDK's binary_info: where the firmware says how long it is.
+_FLASH = const(0x10000000)
+_INFO_AT = const(0x100)
+_INFO_END = const(0x100 + 256)
+_INFO_MARK = const(0x7188EBF2)
+_INFO_IS_INT = const(5)
+_INFO_BINARY_END = const(0x68F465DE)
+
+_buffer = bytearray(_BLOCK)
+# The block device that open_region() has found.
+_regions: list = []
+
+
+def facts() -> None:
+    frozen = None
+    if ".frozen" in sys.path:
+        path, sys.path[:] = list(sys.path), [".frozen"]
+        try:
+            import bitnet  # noqa: PLC0415
+
+            frozen = bitnet.__version__
+        except ImportError:
+            pass
+        sys.path[:] = path
+    state = os.statvfs("/")
+    _answer(
+        {
+            "version": list(sys.implementation.version[:3]),
+            "mpy": sys.implementation._mpy,
+            "machine": sys.implementation._machine,
+            "platform": sys.platform,
+            "frozen": frozen,
+            "free": state[0] * state[3],
+        }
+    )
+
+
+def _answer(value: object) -> None:
+    print(json.dumps(value))
+
+
+def _receive(size: int) -> memoryview:
+    """The next `size` bytes, at most a block."""
+    at = 0
+    while at < size:
+        part = binascii.a2b_base64(sys.stdin.buffer.readline())
+        _buffer[at : at + len(part)] = part
+        at += len(part)
+        sys.stdout.write(".")
+    return memoryview(_buffer)[:size]
+
+
+# --- files ---
+
+
+def _open(path: str, mode: str):
+    try:
+        return open(path, mode)
+    except OSError:
+        return None
+
+
+def sums(paths: list) -> None:
+    """Of each file its SHA-256 and its size, or null."""
+    _answer([_sum(path) for path in paths])
+
+
+def _sum(path: str, size: int = -1):
+    file = _open(path, "rb")
+    if file is None:
+        return None
+    digest, at = hashlib.sha256(), 0
+    with file:
+        while at != size:
+            count = file.readinto(memoryview(_buffer)[: min(_BLOCK, size - at)] if size >= 0 else _buffer)
+            if not count:
+                break
+            digest.update(memoryview(_buffer)[:count])
+            at += count
+    return [binascii.hexlify(digest.digest()).decode(), at]
+
+
+def part_sum(path: str) -> None:
+    """What an interrupted write() has left of a file, as sums()."""
+    _answer(_sum(path + _PART))
+
+
+def write(path: str, start: int, size: int) -> None:
+    """Append `size` bytes at `start` of the part file; closed after each block, which then survives a cut."""
+    if not start:
+        _make_folders(path)
+        _remove(path + _PART)
+    while size:
+        data = _receive(min(size, _BLOCK))
+        with open(path + _PART, "ab") as file:
+            file.write(data)
+        size -= len(data)
+
+
+def _make_folders(path: str) -> None:
+    names = path.split("/")[:-1]
+    for i in range(1, len(names) + 1):
+        folder = "/".join(names[:i])
+        if not _exists(folder):
+            os.mkdir(folder)
+
+
+def _exists(path: str) -> bool:
+    try:
+        os.stat(path)
+    except OSError:
+        return False
+    return True
+
+
+def finish(path: str, digest: str) -> None:
+    """Give the part file its name if it is what it should be; says whether it is."""
+    found = _sum(path + _PART)
+    is_good = found is not None and found[0] == digest
+    if is_good:
+        os.rename(path + _PART, path)
+    else:
+        _remove(path + _PART)
+    _answer(is_good)
+
+
+def remove(paths: list) -> None:
+    for path in paths:
+        _remove(path)
+    _answer(True)
+
+
+def remove_others(folder: str, name: str) -> None:
+    """All models in a folder but this one."""
+    for other in os.listdir(folder):
+        if other.endswith(".bitnet") and other != name:
+            _remove(folder + "/" + other)
+    _answer(True)
+
+
+def _remove(path: str) -> None:
+    if _exists(path):
+        os.remove(path)
+
+
+def first_line(path: str) -> None:
+    file = _open(path, "r")
+    _answer(file and file.readline().strip())
+
+
+# --- the region of flash that holds a model ---
+
+
+def open_region(start: int, size: int) -> None:
+    """The ROMFS's flash, else the raw flash from `start` on; says its kind and size, if there is one."""
+    kind, found = "none", 0
+    if hasattr(vfs, "rom_ioctl") and vfs.rom_ioctl(_ROM_SEGMENTS) > 0:
+        _regions.append(vfs.rom_ioctl(_ROM_SEGMENT, 0))
+        kind, found = "romfs", _BLOCK * _regions[0].ioctl(_BLOCK_COUNT, 0)
+    elif rp2 and size:
+        end, flash = _firmware_end(), _raw_flash(start, size)
+        if end and end <= start and flash:
+            _regions.append(flash)
+            kind, found = "raw", size
+    _answer([kind, found])
+
+
+def _word(address: int) -> int:
+    return int.from_bytes(uctypes.bytearray_at(address, 4), "little")
+
+
+def _firmware_end() -> int | None:
+    """The firmware's size, which it says itself."""
+    for at in range(_FLASH + _INFO_AT, _FLASH + _INFO_END, 4):
+        if _word(at) == _INFO_MARK:
+            for entry in range(_word(at + 4), _word(at + 8), 4):
+                info = _word(entry)
+                if _word(info) & 0xFFFF == _INFO_IS_INT and _word(info + 4) == _INFO_BINARY_END:
+                    return _word(info + 8) - _FLASH
+    return None
+
+
+def _raw_flash(start: int, size: int):
+    """A block device for flash between the firmware and its file system, to which rp2.Flash gives no way.
+
+    The object's fields are its type, the offset in flash, and the size; what we do not recognize we leave
+    alone.
+    """
+    flash = rp2.Flash(start=0, len=_BLOCK)  # type: ignore[call-arg]
+    fields = id(flash) + 4
+    if _word(fields + 4) != _BLOCK or _word(fields) < start + size:
+        return None
+    uctypes.bytearray_at(fields, 4)[:] = start.to_bytes(4, "little")
+    uctypes.bytearray_at(fields + 4, 4)[:] = size.to_bytes(4, "little")
+    return flash
+
+
+def region_sums(size: int) -> None:
+    """CRC-32 of the region's first `size` bytes, block by block."""
+    found = []
+    for block in range((size + _BLOCK - 1) // _BLOCK):
+        _regions[0].readblocks(block, _buffer)
+        found.append(binascii.crc32(_buffer))
+    _answer(found)
+
+
+def region_sum(size: int) -> None:
+    """SHA-256 of its first `size` bytes."""
+    digest = hashlib.sha256()
+    for at in range(0, size, _BLOCK):
+        _regions[0].readblocks(at // _BLOCK, _buffer)
+        digest.update(memoryview(_buffer)[: min(_BLOCK, size - at)])
+    _answer(binascii.hexlify(digest.digest()).decode())
+
+
+def write_block(block: int) -> None:
+    """Receive a block and write it."""
+    _regions[0].writeblocks(block, _receive(_BLOCK))
+
+
+def erase_block(block: int) -> None:
+    _regions[0].ioctl(_ERASE, block)
+    _answer(True)
+
+
+gc.collect()

@@ -1,0 +1,136 @@
+"""A board's REPL, over mpremote's transport, with device/agent.py running there."""
+
+import base64
+import contextlib
+import io
+import json
+import struct
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import serial
+from mpremote.transport import TransportError
+from mpremote.transport_serial import SerialTransport
+
+from .errors import BitnetError
+from .paths import DEVICE
+
+_CHUNK = (
+    128  # bytes in a line, of which a block holds a whole number; in base64 less than a UART REPL buffers
+)
+_TRIES = 3
+_READ_TIMEOUT = 2.0  # seconds
+_ANSWER_TIMEOUT = 60.0
+# struct.error: mpremote takes a header to be there without looking.
+_FAULTS = (TransportError, serial.SerialException, OSError, struct.error)
+
+
+class LinkError(BitnetError):
+    """The board cannot be reached or the connection broke; what was being done can be done again."""
+
+
+class Link:
+    """A board whose program has been stopped, until close() starts it again."""
+
+    def __init__(self, port: str, baudrate: int = 115200) -> None:
+        self.port = port
+        try:
+            self._transport = SerialTransport(port, baudrate=baudrate, timeout=_READ_TIMEOUT)
+        except (*_FAULTS, ValueError):
+            raise LinkError(
+                f"cannot open the port {port}: is the board connected, and is no other program using it?"
+            ) from None
+        try:
+            self._start()
+        except BaseException:
+            self._hang_up()
+            raise
+
+    def __enter__(self) -> "Link":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        for attempt in range(_TRIES):
+            try:
+                # It prints what it does not understand.
+                with contextlib.redirect_stdout(io.StringIO()):
+                    self._transport.enter_raw_repl()
+                break
+            except TransportError:
+                if attempt == _TRIES - 1:
+                    raise LinkError(
+                        f"no MicroPython REPL answers at {self.port}: reset the board and try again"
+                    ) from None
+            except _FAULTS as error:
+                raise self._as_error(error) from None
+        self.run((DEVICE / "agent.py").read_text(encoding="utf-8"))
+
+    def run(self, code: str) -> bytes:
+        """What a piece of MicroPython prints. Raises BitnetError with what it raises."""
+        try:
+            self._transport.exec_raw_no_follow(code)
+            return self._follow()
+        except _FAULTS as error:
+            raise self._as_error(error) from None
+
+    def _follow(self) -> bytes:
+        """What the code that runs prints. Raises BitnetError with what it raises."""
+        output, error = self._transport.follow(timeout=_ANSWER_TIMEOUT)
+        if error:
+            raise self._refusal(error)
+        printed: bytes = output
+        return printed
+
+    def ask(self, call: str) -> Any:
+        """The JSON that a call of the agent prints."""
+        return json.loads(self.run(call))
+
+    def send(self, call: str, data: bytes) -> Iterator[int]:
+        """Start a call of the agent that receives data, and send it; yields how much is there."""
+        try:
+            self._transport.exec_raw_no_follow(call)
+            for at in range(0, len(data), _CHUNK):
+                line = base64.b64encode(data[at : at + _CHUNK]) + b"\n"
+                self._transport.serial.write(line)
+                self._wait_for_dot()
+                yield min(at + _CHUNK, len(data))
+            self._follow()
+        except _FAULTS as error:
+            raise self._as_error(error) from None
+
+    def _wait_for_dot(self) -> None:
+        deadline = time.monotonic() + _ANSWER_TIMEOUT
+        while time.monotonic() < deadline:
+            byte = self._transport.serial.read(1)
+            if byte == b".":
+                return
+            if byte == b"\x04":  # the call has ended early
+                raise self._refusal(self._transport.read_until(1, b"\x04", timeout=5).rstrip(b"\x04"))
+        raise LinkError(f"the board at {self.port} has stopped answering: connect it again and repeat")
+
+    def _refusal(self, error: bytes) -> BitnetError:
+        lines = error.decode(errors="replace").strip().splitlines() or ["nothing"]
+        return BitnetError(f"the board at {self.port} says: {lines[-1]}")
+
+    def _as_error(self, fault: Exception) -> LinkError:
+        reason = "" if isinstance(fault, TransportError | struct.error) else f" ({fault})"
+        return LinkError(f"the connection to {self.port} broke{reason}: connect the board again and repeat")
+
+    def close(self) -> None:
+        """Start the board's own program and hang up."""
+        with contextlib.suppress(*_FAULTS):
+            self._transport.exit_raw_repl()
+            self._transport.serial.write(b"\x04")  # a soft reset
+            self._transport.serial.flush()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(serial.SerialException, OSError):
+            self._transport.close()
