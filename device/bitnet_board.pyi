@@ -1,3 +1,5 @@
 # What the host writes onto a board from its board.toml, for type checkers. A board may do without.
 
 WEIGHTS: str
+MODEL_FLASH: tuple[int, int]  # start and size, in bytes from the beginning of flash
+UART: tuple[int, int, int, int]  # number, baudrate, tx and rx pins

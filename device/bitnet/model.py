@@ -7,6 +7,7 @@ import struct
 from array import array
 
 import micropython
+import uctypes
 from micropython import const
 
 try:
@@ -25,6 +26,11 @@ _MODEL_FOLDERS = ("/rom", "/models", "/")
 _PLACEMENTS = ("in_place", "copied", "streamed")
 _STREAMED = const(2)
 _NO_DMA = const(-1)
+# RP2040's flash under firmware without ROMFS: where it is, and what a model there is called.
+_FLASH_ADDRESS = const(0x10000000)
+_RAW_FLASH = "flash"
+# Bytes of heap that the rest of a unit needs beside the model's state.
+_RESERVE = const(40960)
 
 
 class ModelError(Exception):
@@ -32,24 +38,34 @@ class ModelError(Exception):
 
 
 def load(path: str | None = None, window: int = 0, placement: str | None = None) -> "Model":
-    """The model in this file; without a path the first .bitnet file of /rom, /models and /.
+    """The model in this file; without a path the first of /rom, raw flash, /models and /.
 
-    Without a placement, weights are read from where the board's memory plan says, or in place.
+    Without a placement, weights are read from where the board's memory plan says, or, if the heap is too
+    small for that, from where they take less of it.
     """
-    return Model(path or _find(), window, placement or _planned_placement())
+    return Model(path or _find(), window, placement)
 
 
-def _planned_placement() -> str:
+def _plan(name: str, default):
     """What the host has written from board.toml."""
     try:
-        from bitnet_board import WEIGHTS  # noqa: PLC0415
+        import bitnet_board  # noqa: PLC0415
     except ImportError:
-        return _PLACEMENTS[0]
-    return WEIGHTS
+        return default
+    return getattr(bitnet_board, name, default)
+
+
+def _raw_flash():
+    """The flash that board.toml plans for a model, if one is there."""
+    start, size = _plan("MODEL_FLASH", (0, 0))
+    data = uctypes.bytearray_at(_FLASH_ADDRESS + start, size) if size else b""
+    return memoryview(data) if data[:4] == b"BITN" else None
 
 
 def _find() -> str:
     for folder in _MODEL_FOLDERS:
+        if folder == "/models" and _raw_flash() is not None:
+            return _RAW_FLASH
         try:
             names = os.listdir(folder)
         except OSError:
@@ -65,21 +81,22 @@ class Model:
 
     placement: where the weights are read from when tokens run. "in_place": where the file lies. "copied":
     from RAM. "streamed": from RAM for one layer, which fills up from flash while the layer before is
-    computed, on an RP2040 by DMA.
+    computed, on an RP2040 by DMA. None: as board.toml plans it, if the heap has room.
 
     Raises ModelError if the file cannot be used here, with the reason.
     """
 
-    def __init__(self, path: str, window: int = 0, placement: str = "in_place") -> None:
+    def __init__(self, path: str, window: int = 0, placement: str | None = None) -> None:
         if _bitnet is None:
             raise ModelError("no native module _bitnet for this board on sys.path")
-        if placement not in _PLACEMENTS:
+        if placement is not None and placement not in _PLACEMENTS:
             raise ModelError(f"placement {placement}: it is one of " + ", ".join(_PLACEMENTS))
         self.path = path
         self._dma = None
         self._file, self.data = _open(path)
-        where = _PLACEMENTS.index(placement)
         try:
+            self.placement = placement or _placement_that_fits(self.data, window)
+            where = _PLACEMENTS.index(self.placement)
             self._state = bytearray(_bitnet.state_size(self.data, window, where))
             if where == _STREAMED:
                 self._dma = _claim_dma()
@@ -157,7 +174,8 @@ class Model:
     def close(self) -> None:
         """Give up the memory; the model cannot be used afterwards."""
         self.data = self._state = bytearray()
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._dma is not None:
             self._dma.close()
             self._dma = None
@@ -171,8 +189,21 @@ def _claim_dma():
         return None
 
 
+def _placement_that_fits(data: memoryview, window: int) -> str:
+    """The planned placement, or the next that takes less RAM."""
+    planned = _PLACEMENTS.index(_plan("WEIGHTS", _PLACEMENTS[0]))
+    order = (planned, _STREAMED, 0) if planned else (0,)
+    for where in order:
+        gc.collect()
+        if _bitnet.state_size(data, window, where) + _RESERVE <= gc.mem_free():
+            break
+    return _PLACEMENTS[where]
+
+
 def _open(path: str) -> tuple:
     """The file and its bytes: in place if it lies in memory-mapped flash (ROMFS), else one copy in RAM."""
+    if path == _RAW_FLASH:
+        return None, _raw_flash()
     try:
         file = open(path, "rb")  # noqa: SIM115 (the model keeps it)
     except OSError:

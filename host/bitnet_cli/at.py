@@ -109,6 +109,15 @@ class AtClient:
         except (serial.SerialException, OSError) as error:
             raise AtError(f"the connection to {self._serial.port} broke: {error}") from None
 
+    def wait_for_line(self, text: str, timeout: float) -> None:
+        """Until the board says a line of its own accord; raises AtTimeoutError if it does not in time."""
+        deadline = time.monotonic() + timeout
+        line: str | None = ""
+        while line != text:
+            line = self._read_line(deadline)
+            if line is None:
+                raise AtTimeoutError(f"the board at {self._serial.port} does not say {text!r} in time")
+
     def infer(self, text: str, timeout: float | None = None) -> Answer:
         """The answer to a phrase; raises AtError if the board has none."""
         command = f"AT+INFER={quote(text)}"

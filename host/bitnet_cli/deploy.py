@@ -24,6 +24,9 @@ from .paths import DEVICE
 Progress = Callable[[str, int, int], None]
 """Called with a stage, the bytes done and all bytes."""
 
+AGENT = "agent.py"
+"""The script of device/ that a Link for deploy() runs."""
+
 OLDEST = (1, 25)
 """The oldest MicroPython that runs native modules as ours are."""
 
@@ -75,10 +78,10 @@ class _Target:
 
 def deploy(link: Link, board: Board, model: Path, progress: Progress) -> Deployment:
     """Bring a board up to date. Raises BitnetError; repeating the call goes on where it stopped."""
-    data = _read_model(model)
+    data = read_model(model)
     target = _look(link, board)
     _check(target, board)
-    files = _files(board, target)
+    files = unit_files(board, is_frozen=target.frozen is not None)
     region: bytes | None = None
     if target.region == "romfs":
         region = romfs.image({model.with_suffix(".bitnet").name: data})
@@ -104,7 +107,8 @@ def deploy(link: Link, board: Board, model: Path, progress: Progress) -> Deploym
     return Deployment(tuple(written), there, kept)
 
 
-def _read_model(path: Path) -> bytes:
+def read_model(path: Path) -> bytes:
+    """The bytes of a `.bitnet` file. Raises BitnetError if it is none."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -162,13 +166,16 @@ def _version() -> str:
 # --- what belongs onto the board ---
 
 
-def _files(board: Board, target: _Target) -> list[File]:
-    """All files but the model, in the order in which they are written: main.py comes last."""
+def unit_files(board: Board, is_frozen: bool) -> list[File]:
+    """All files but the model, in the order in which they are written: main.py comes last.
+
+    is_frozen: whether the firmware has the package.
+    """
     module = module_path(DEVICE / "natmod", board.arch)
     if not module.is_file():
         raise BitnetError(f"there is no {module}: run `bitnet-cli build`")
     files = [File("lib/_bitnet.mpy", module.read_bytes()), File(f"lib/{CONFIG_NAME}", board.config())]
-    if target.frozen is None:
+    if not is_frozen:
         files += package(board.arch)
     return [*files, File(_MAIN, (DEVICE / _MAIN).read_bytes())]
 

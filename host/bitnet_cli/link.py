@@ -1,4 +1,4 @@
-"""A board's REPL, over mpremote's transport, with device/agent.py running there."""
+"""A board's REPL, over mpremote's transport, with a script of device/ running there."""
 
 import base64
 import contextlib
@@ -32,18 +32,21 @@ class LinkError(BitnetError):
 
 
 class Link:
-    """A board whose program has been stopped, until close() starts it again."""
+    """A board whose program has been stopped, until close() starts it again.
 
-    def __init__(self, port: str, baudrate: int = 115200) -> None:
+    script: one of device/, whose functions ask() and send() call.
+    """
+
+    def __init__(self, port: str, script: str) -> None:
         self.port = port
         try:
-            self._transport = SerialTransport(port, baudrate=baudrate, timeout=_READ_TIMEOUT)
+            self._transport = SerialTransport(port, timeout=_READ_TIMEOUT)
         except (*_FAULTS, ValueError):
             raise LinkError(
                 f"cannot open the port {port}: is the board connected, and is no other program using it?"
             ) from None
         try:
-            self._start()
+            self._start(script)
         except BaseException:
             self._hang_up()
             raise
@@ -56,7 +59,7 @@ class Link:
     ) -> None:
         self.close()
 
-    def _start(self) -> None:
+    def _start(self, script: str) -> None:
         for attempt in range(_TRIES):
             try:
                 # It prints what it does not understand.
@@ -70,7 +73,7 @@ class Link:
                     ) from None
             except _FAULTS as error:
                 raise self._as_error(error) from None
-        self.run((DEVICE / "agent.py").read_text(encoding="utf-8"))
+        self.run((DEVICE / script).read_text(encoding="utf-8"))
 
     def run(self, code: str) -> bytes:
         """What a piece of MicroPython prints. Raises BitnetError with what it raises."""
@@ -89,11 +92,11 @@ class Link:
         return printed
 
     def ask(self, call: str) -> Any:
-        """The JSON that a call of the agent prints."""
+        """The JSON that a call prints."""
         return json.loads(self.run(call))
 
     def send(self, call: str, data: bytes) -> Iterator[int]:
-        """Start a call of the agent that receives data, and send it; yields how much is there."""
+        """Start a call that receives data, and send it; yields how much is there."""
         try:
             self._transport.exec_raw_no_follow(call)
             for at in range(0, len(data), _CHUNK):

@@ -181,6 +181,15 @@ def read_section(section: bytes) -> Tables:
     return tables
 
 
+def from_section(section: bytes) -> Tokenizer:
+    """The tokenizer whose tables these are. Raises BitnetError."""
+    tables = read_section(section)
+    merges = [tuple(_to_name(tables.texts[token]) for token in pair) for pair in tables.merges]
+    # Of the specials only their number matters, but their names must not be those of merges.
+    specials = [f"\0{token}" for token in range(_BYTES + len(merges), len(tables.texts))]
+    return _renumber([(left, right) for left, right in merges], specials)
+
+
 def find_merge(tables: Tables, left: int, right: int) -> int | None:
     """The number of the merge of a pair, looked up in the hash as a board does."""
     mask = len(tables.hash) - 1

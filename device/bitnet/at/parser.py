@@ -171,6 +171,9 @@ def _number(text: bytes) -> int | None:
 
 def _string(text: bytes, i: int) -> tuple:
     r"""The string whose text begins at i, and where it ends; unescapes \hh and \\ \" \,"""
+    end = text.find(b'"', i)
+    if end >= 0 and text.find(b"\\", i, end) < 0:
+        return text[i:end], end + 1
     out = bytearray()
     while i < len(text):
         c = text[i]

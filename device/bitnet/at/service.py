@@ -1,5 +1,6 @@
 # The AT service: one static table of commands; a loop that gives every line exactly one final result code.
 
+import asyncio
 import gc
 import sys
 
@@ -11,6 +12,7 @@ from . import parser
 from .parser import AtError, Int, SyntaxFault, Text, escape
 
 _CHUNK = 64
+_IDLE_MS = 50  # without a command, after which nobody is taken to wait for the next
 _WEIGHT_TYPES = ("", "binary", "ternary")
 _NOT_ASCII = bytes(range(128, 256))
 
@@ -52,14 +54,21 @@ class Service:
         self._reader = reader
         self._writer = writer
         self._lines = parser.LineReader()
+        self._answered = asyncio.Event()
 
     async def run(self) -> None:
         """Serve until the transport ends."""
         if self.fault:
             await self._send(b'+FAULT: "%s"' % escape(self.fault.encode()))
         await self._send(b"ready")
+        collector = asyncio.create_task(self._collect_when_idle())
+        try:
+            await self._serve()
+        finally:
+            collector.cancel()
+
+    async def _serve(self) -> None:
         while True:
-            gc.collect()  # here nobody waits for us
             chunk = await self._reader.read(_CHUNK)
             if not chunk:
                 return
@@ -69,6 +78,16 @@ class Service:
                 line = self._lines.push(byte)
                 if line is not None:
                     await self._send(await self._answer(line))
+                    self._answered.set()
+
+    async def _collect_when_idle(self) -> None:
+        """Collecting takes as long as a tenth of an inference: not while an answer is on its way."""
+        while True:
+            await self._answered.wait()
+            self._answered.clear()
+            await asyncio.sleep_ms(_IDLE_MS)
+            if not self._answered.is_set():
+                gc.collect()
 
     async def _answer(self, line: bytes) -> bytes:
         """Run a line, send its information; returns the final result code, whatever happens."""

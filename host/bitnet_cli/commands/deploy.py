@@ -25,12 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Deploy, print what was written."""
     extras.require("board")
-    from ..deploy import deploy
+    from ..deploy import AGENT, deploy
     from ..link import Link
     from ..progress import Progress
 
     board = read_board(args.board)
-    with Link(args.port) as link, Progress() as progress:
+    with Link(args.port, AGENT) as link, Progress() as progress:
         done = deploy(link, board, args.model, progress)
     if args.json:
         print(json.dumps(asdict(done)))

@@ -1,0 +1,106 @@
+"""All that a board's flash holds: firmware, a ROMFS with the model, a file system with the rest."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from littlefs import LittleFS
+
+from . import romfs
+from .board import Board, Region
+from .build import Report
+from .deploy import read_model, unit_files
+from .errors import BitnetError
+from .files import write_atomically
+from .firmware import build_firmware
+
+_BLOCK, _PAGE = 4096, 256
+_DISK_VERSION = 0x00020000  # which every MicroPython reads
+
+
+@dataclass(frozen=True)
+class Part:
+    """What lies in a region of flash."""
+
+    name: str
+    region: Region
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Image:
+    """The parts of a flash, and the firmware as UF2 where the board's boot loader takes that."""
+
+    board: str
+    parts: tuple[Part, ...]
+    uf2: bytes | None
+
+    def flash(self) -> dict[int, bytes]:
+        """The parts by their offsets."""
+        return {part.region.start: part.data for part in self.parts}
+
+
+def build_image(board: Board, model: Path, report: Report, firmware: bytes | None = None) -> Image:
+    """Everything for a board: with the firmware that is given, or built for it. Raises BitnetError."""
+    flash = board.flash
+    if flash is None:
+        raise BitnetError(f"{board.name} has no flash of its own: there is nothing to build")
+    data = read_model(model)
+    uf2 = None
+    if firmware is None:
+        built = build_firmware(board, report)
+        firmware, uf2 = built.binary, built.uf2
+    parts = (
+        Part("firmware.bin", flash.firmware, firmware),
+        Part("romfs.img", flash.romfs, romfs.image({model.with_suffix(".bitnet").name: data})),
+        Part("filesystem.img", flash.filesystem, _filesystem(board, flash.filesystem)),
+    )
+    for part in parts:
+        if len(part.data) > part.region.size:
+            raise BitnetError(
+                f"{part.name} takes {len(part.data):,} bytes and {board.name} has {part.region.size:,} for it"
+            )
+    return Image(board.name, parts, uf2)
+
+
+def _filesystem(board: Board, region: Region) -> bytes:
+    """A littlefs with what `deploy` would write beside our firmware."""
+    filesystem = LittleFS(
+        block_size=_BLOCK,
+        block_count=region.size // _BLOCK,
+        prog_size=_PAGE,
+        read_size=32,
+        cache_size=_PAGE,
+        lookahead_size=32,
+        disk_version=_DISK_VERSION,
+    )
+    for file in unit_files(board, is_frozen=True):
+        folder = file.path.rpartition("/")[0]
+        if folder:
+            filesystem.makedirs(folder, exist_ok=True)
+        with filesystem.open(file.path, "wb") as target:
+            target.write(file.data)
+    return bytes(filesystem.context.buffer)
+
+
+def write_image(image: Image, folder: Path) -> list[Path]:
+    """Write the parts and manifest.json, which has their places in flash and SHA-256 sums."""
+    files = {part.name: part.data for part in image.parts}
+    places = {part.name: part.region.start for part in image.parts}
+    if image.uf2 is not None:
+        files["firmware.uf2"] = image.uf2
+    entries = [
+        {
+            "file": name,
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            **({"offset": places[name]} if name in places else {}),
+        }
+        for name, data in files.items()
+    ]
+    manifest = json.dumps({"board": image.board, "files": entries}, indent=1) + "\n"
+    files["manifest.json"] = manifest.encode()
+    for name, data in files.items():
+        write_atomically(folder / name, data)
+    return [folder / name for name in files]
