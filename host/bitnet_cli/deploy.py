@@ -17,6 +17,7 @@ from . import romfs
 from .board import CONFIG_NAME, Board
 from .build import module_path
 from .errors import BitnetError
+from .files import read_file
 from .link import Link
 from .modelfile import read
 from .paths import DEVICE
@@ -109,10 +110,7 @@ def deploy(link: Link, board: Board, model: Path, progress: Progress) -> Deploym
 
 def read_model(path: Path) -> bytes:
     """The bytes of a `.bitnet` file. Raises BitnetError if it is none."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BitnetError(f"cannot read the model {path}: {error.strerror}") from None
+    data = read_file(path)
     read(data)
     return data
 

@@ -1,4 +1,4 @@
-"""Writing files so that a failure leaves the old one."""
+"""Reading files, and writing them so that a failure leaves the old one."""
 
 import contextlib
 import os
@@ -21,6 +21,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise BitnetError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def read_file(path: Path) -> bytes:
+    """The content; raises BitnetError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BitnetError(f"cannot read {path}: {error.strerror}") from None
 
 
 def require_folder(folder: Path) -> None:

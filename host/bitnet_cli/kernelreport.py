@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import BitnetError
+from . import chart
 from .kernelbench import SIZES, Code, KernelBench, Result
 
 _WIDTH = 13
@@ -70,26 +70,12 @@ def _code(code: Sequence[Code]) -> list[str]:
     return lines
 
 
-def check_chart_path(path: Path) -> None:
-    """Before the long work: raises BitnetError for what draw() cannot write."""
-    if path.suffix.lower() not in (".svg", ".png"):
-        raise BitnetError(f"{path}: the chart is an .svg or a .png")
-    if not path.parent.is_dir():
-        raise BitnetError(f"{path}: there is no folder {path.parent}")
-
-
 def draw(bench: KernelBench, path: Path) -> None:
     """Bars: each kernel on each target, the baselines beside ours."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text, at half the size
-    from matplotlib import pyplot
-
     targets = [code.target for code in bench.code]
-    figure, panels = pyplot.subplots(1, len(targets), figsize=(4.2 * len(targets), 3.6), squeeze=False)
+    figure, all_axes = chart.panels(len(targets), 4.2 * len(targets), 3.6)
     size = SIZES[0]
-    for axes, target in zip(panels[0], targets, strict=True):
+    for axes, target in zip(all_axes, targets, strict=True):
         results = _distinct([r for r in bench.results if r.target == target and r.rows == size])
         values = [result.value for result in results]
         places = range(len(results))
@@ -102,11 +88,7 @@ def draw(bench: KernelBench, path: Path) -> None:
         axes.set_xlim(0, 1.2 * max(values))
         axes.set_title(f"{target}: {results[0].metric.replace('_', ' ')}", fontsize=9)
     figure.suptitle(f"Matrix {size}x{size} times vector, all-in, emulated; gray: how others do it")
-    figure.tight_layout()
-    figure.savefig(
-        path, dpi=130, metadata={"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
-    )
-    pyplot.close(figure)
+    chart.save(figure, path)
 
 
 def _distinct(results: Sequence[Result]) -> list[Result]:

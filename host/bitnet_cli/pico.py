@@ -3,11 +3,10 @@
 Cycles are those of the Cortex-M0+ with all memory as fast as SRAM; picobench.py charges flash on top.
 """
 
-import contextlib
 import os
 import select
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -18,14 +17,20 @@ from rp2040py.simulator import Simulator
 from rp2040py.usb.cdc import USBCDC
 from rp2040py.utils.logging import ConsoleLogger, LogLevel
 
+from .board import Board
 from .errors import BitnetError
 
 FLASH_BASE = 0x10000000
 _ERASED = 0xFF
 _INSTRUCTIONS_PER_TICK = 32  # of the timers: a hundredth of a microsecond does not matter, speed does
 _IDLE_POLL = 0.002  # seconds
-# Emulated cycles without an answer after which firmware is taken to hang: 40 s at 125 MHz.
-_HANG = 5_000_000_000
+_PATIENCE_NANOS = 60e9  # emulated, after which firmware is taken to hang
+
+
+def require_rp2040(board: Board) -> None:
+    """Raise BitnetError if a board is none that can be emulated here."""
+    if (board.port, board.arch) != ("rp2", "armv6m"):
+        raise BitnetError(f"{board.name} has no RP2040: only boards with one can be emulated")
 
 
 class PowerCutError(Exception):
@@ -98,17 +103,18 @@ class Pico:
         """Move what is to be sent into the USB controller, as far as it takes it."""
         self._usb.exchange()
 
-    def run(self) -> None:
-        """A few milliseconds of the PC's time."""
+    def run(self) -> bool:
+        """A few milliseconds of the PC's time; False if the chip sleeps and waits for the outside alone."""
+        before = self.clock.nanos
         self._usb.exchange()
         execute_batch(self._simulator, _INSTRUCTIONS_PER_TICK)
+        return self.clock.nanos != before or not self.is_idle
 
     def wait_for(self, text: bytes) -> bytes:
         """Run until the chip has sent a text; returns what it sent up to its end. Raises BitnetError."""
-        start = self.clock.nanos
+        end_of_patience = self.clock.nanos + _PATIENCE_NANOS
         while text not in self.received:
-            self.run()
-            if (self.clock.nanos - start) * 125 / 1000 > _HANG:
+            if not self.run() or self.clock.nanos > end_of_patience:
                 raise BitnetError(f"the emulated board does not say {text!r}: {bytes(self.received)!r}")
         end = self.received.index(text) + len(text)
         answer = bytes(self.received[:end])
@@ -204,6 +210,10 @@ class PicoPort:
     def is_running(self) -> bool:
         return self._thread.is_alive()
 
+    def wait(self) -> None:
+        """Until the chip stops, which it does not by itself."""
+        self._thread.join()
+
     def _serve(self) -> None:
         pico = self.pico
         try:
@@ -219,10 +229,3 @@ class PicoPort:
         except PowerCutError:
             self._files.remove(self._master)
             os.close(self._master)  # who waits for the chip sees the line hang up
-
-
-@contextlib.contextmanager
-def running(pico: Pico) -> Iterator[str]:
-    """Run a chip in the background; gives its port."""
-    with PicoPort(pico) as port:
-        yield port.port

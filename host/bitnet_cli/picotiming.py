@@ -14,8 +14,10 @@ from rp2040py.peripherals.pio import RPPIO
 from .pico import Pico
 from .xip import CYCLES_PER_FLASH_BYTE, XipCache
 
-_EMULATED_HZ = 125_000_000  # rp2040py's clock, whatever the firmware sets
-_NANOS_PER_CYCLE = 1e9 / _EMULATED_HZ
+EMULATED_HZ = 125_000_000
+"""rp2040py's clock, whatever the firmware sets."""
+
+_NANOS_PER_CYCLE = 1e9 / EMULATED_HZ
 _LOOK_AROUND = 256  # instructions
 _FLASH, _SRAM = 0x10, 0x20  # the first byte of an address
 _FLASH_BASE, _FLASH_END = 0x10000000, 0x14000000  # with the addresses that go past the cache

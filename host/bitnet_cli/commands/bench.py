@@ -7,10 +7,12 @@ from pathlib import Path
 
 from .. import extras
 from ..accuracy import measure
+from ..board import board_names, read_board
 from ..paths import STOCK_MODEL
 from ..phrases import read_phrases
+from .demo import PHRASES
 
-HELP = "measure: `bench accuracy` a model on a phrase file, `bench kernels` the cycles of the machine code"
+HELP = "measure: the `accuracy` of a model, the cycles of the `kernels`, the latency of a `board`"
 # Those of kernelbench.TARGETS, which needs packages that the other commands do without.
 TARGETS = ("cortex-m0plus", "cortex-m7", "rv32imc", "x86-64", "xtensa")
 
@@ -37,7 +39,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     kernels.add_argument("--chart", type=Path, help="also draw the figures into an .svg or a .png")
     kernels.set_defaults(measure=_kernels)
-    for kind in (accuracy, kernels):
+    board = kinds.add_parser("board", help="latency and memory of a board, connected or emulated")
+    board.add_argument("--board", required=True, help=f"one of {', '.join(board_names())}")
+    where = board.add_mutually_exclusive_group(required=True)
+    where.add_argument("--port", help="serial port of the board, such as /dev/ttyACM0")
+    where.add_argument(
+        "--emulate", action="store_true", help="build firmware and count on an emulated RP2040"
+    )
+    board.add_argument(
+        "--model", type=Path, default=STOCK_MODEL, metavar="FILE", help="instead of the stock model"
+    )
+    board.add_argument("--chart", type=Path, help="also draw the latencies into an .svg or a .png")
+    board.set_defaults(measure=_board)
+    for kind in (accuracy, kernels, board):
         kind.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -60,11 +74,32 @@ def _accuracy(args: argparse.Namespace) -> None:
 
 def _kernels(args: argparse.Namespace) -> None:
     extras.require("bench")
-    from .. import kernelbench, kernelreport
+    from .. import chart, kernelbench, kernelreport
 
     if args.chart:
-        kernelreport.check_chart_path(args.chart)
-    result = kernelbench.run(args.target, lambda line: print(line, file=sys.stderr))
+        chart.check_chart_path(args.chart)
+    result = kernelbench.run(args.target, _report)
     print(json.dumps(result.as_dict(), indent=1) if args.json else kernelreport.as_text(result))
     if args.chart:
         kernelreport.draw(result, args.chart)
+
+
+def _board(args: argparse.Namespace) -> None:
+    extras.require("board")
+    from .. import boardbench, boardreport, chart
+
+    if args.chart:
+        extras.require("bench")
+        chart.check_chart_path(args.chart)
+    board = read_board(args.board)
+    if args.emulate:
+        result = boardbench.bench_emulated(board, args.model, PHRASES, _report)
+    else:
+        result = boardbench.bench_port(args.port, board, args.model, PHRASES, _report)
+    print(json.dumps(result.as_dict(), indent=1) if args.json else boardreport.as_text(result))
+    if args.chart:
+        boardreport.draw(result, args.chart)
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr)

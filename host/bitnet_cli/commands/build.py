@@ -1,33 +1,70 @@
-"""`bitnet-cli build`: the native module for each architecture."""
+"""`bitnet-cli build`: the native module for each architecture, or everything for a board's flash."""
 
 import argparse
 import sys
 from pathlib import Path
 
+from .. import extras
+from ..board import read_board
 from ..build import ARCHITECTURES, build_into, module_path
-from ..paths import DEVICE
+from ..files import read_file
+from ..paths import DEVICE, STOCK_MODEL
 
-HELP = "build the native module _bitnet.mpy for the boards' architectures"
+HELP = "build the native module for the boards' architectures, or all that a board's flash holds"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
         "--arch", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES), help="default: all"
     )
+    what.add_argument("--board", help="everything for its flash instead: firmware, model, file system")
     parser.add_argument(
-        "--output",
+        "--output", type=Path, help="folder for what is built (default: device/natmod, build/BOARD)"
+    )
+    parser.add_argument(
+        "--model",
         type=Path,
-        default=DEVICE / "natmod",
-        help="folder for <arch>_6.3/_bitnet.mpy (default: %(default)s)",
+        default=STOCK_MODEL,
+        metavar="FILE",
+        help="of --board, instead of the stock model",
+    )
+    parser.add_argument(
+        "--firmware",
+        type=Path,
+        metavar="FILE",
+        help="of --board, instead of building one: MicroPython's .bin",
     )
 
 
 def run(args: argparse.Namespace) -> None:
     """Build, write, print sizes."""
-    built = build_into(args.output, args.arch, lambda line: print(line, file=sys.stderr))
-    for module in built:
-        path = module_path(args.output, module.architecture)
+    if args.board:
+        _build_board(args)
+    else:
+        _build_modules(args)
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _build_board(args: argparse.Namespace) -> None:
+    extras.require("board")
+    from ..image import build_image, write_image
+
+    board = read_board(args.board)
+    firmware = args.firmware and read_file(args.firmware)
+    image = build_image(board, args.model, _report, firmware)
+    for path in write_image(image, args.output or Path("build") / board.name):
+        print(f"{path.stat().st_size:9,} bytes  {path}")
+
+
+def _build_modules(args: argparse.Namespace) -> None:
+    folder = args.output or DEVICE / "natmod"
+    for module in build_into(folder, args.arch, _report):
+        path = module_path(folder, module.architecture)
         compiler = f"gcc {module.compiler_version}"
         print(f"{module.architecture:10} {module.text_size:6,} bytes of code  {compiler}  {path}")
         released = ARCHITECTURES[module.architecture].version

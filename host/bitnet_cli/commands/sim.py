@@ -2,10 +2,13 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
+from .. import extras
+from ..board import board_names, read_board
 from ..paths import STOCK_MODEL
-from ..simulator import SimulatedBoard
+from ..simulator import SIM, SimulatedBoard
 
 HELP = "start a simulated board and print the port at which it answers AT commands"
 
@@ -14,10 +17,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=Path, default=STOCK_MODEL, metavar="FILE", help="instead of the stock model"
     )
+    parser.add_argument(
+        "--board", default=SIM.name, help=f"an RP2040 instead, emulated: one of {', '.join(board_names())}"
+    )
     parser.add_argument("--json", action="store_true", help="print port, model and fault as one JSON object")
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.board == SIM.name:
+        _simulate(args)
+    else:
+        _emulate(args)
+
+
+def _emulate(args: argparse.Namespace) -> None:
+    extras.require("board")
+    from ..image import build_image
+    from ..pico import Pico, PicoPort, require_rp2040
+
+    board = read_board(args.board)
+    require_rp2040(board)
+    image = build_image(board, args.model, lambda line: print(line, file=sys.stderr))
+    with PicoPort(Pico(image.flash())) as emulated:
+        if args.json:
+            print(json.dumps({"port": emulated.port, "model": str(args.model), "fault": None}), flush=True)
+        else:
+            print(
+                f"The emulated {board.name} is at {emulated.port}, with USB as on a desk; Ctrl-C stops it.",
+                flush=True,
+            )
+        emulated.wait()
+
+
+def _simulate(args: argparse.Namespace) -> None:
     with SimulatedBoard(args.model) as board:
         if args.json:
             print(
