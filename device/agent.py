@@ -1,6 +1,6 @@
-# What bitnet-cli runs on a board through the REPL. Functions print one line of JSON; data comes as lines of
-# base64, so that Ctrl-C always reaches the board, and each line is answered by a dot, so that no buffer
-# overflows.
+# What bitnet-cli runs on a board through the REPL. Functions print one line of JSON. Data comes in chunks
+# exclusive-ored with a byte before them, so that Ctrl-C is never in the data and always reaches the board;
+# each is answered by a dot, so that no buffer overflows.
 
 import binascii
 import gc
@@ -22,6 +22,7 @@ except ImportError:
     vfs = None  # type: ignore[assignment]
 
 _BLOCK = const(4096)
+_CHUNK = const(128)
 _PART = ".part"
 _ROM_SEGMENTS = const(1)
 _ROM_SEGMENT = const(2)
@@ -37,6 +38,7 @@ _INFO_IS_INT = const(5)
 _INFO_BINARY_END = const(0x68F465DE)
 
 _buffer = bytearray(_BLOCK)
+_chunk = bytearray(1 + _CHUNK)
 # The block device that open_region() has found.
 _regions: list = []
 
@@ -71,11 +73,13 @@ def _answer(value: object) -> None:
 
 def _receive(size: int) -> memoryview:
     """The next `size` bytes, at most a block."""
-    at = 0
-    while at < size:
-        part = binascii.a2b_base64(sys.stdin.buffer.readline())
-        _buffer[at : at + len(part)] = part
-        at += len(part)
+    for at in range(0, size, _CHUNK):
+        count = min(_CHUNK, size - at)
+        chunk = memoryview(_chunk)[: 1 + count]
+        sys.stdin.buffer.readinto(chunk)
+        mask = chunk[0] * (((1 << 8 * count) - 1) // 255)
+        data = int.from_bytes(chunk[1:], "little") ^ mask
+        _buffer[at : at + count] = data.to_bytes(count, "little")
         sys.stdout.write(".")
     return memoryview(_buffer)[:size]
 

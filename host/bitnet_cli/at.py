@@ -12,6 +12,8 @@ from .errors import BitnetError
 
 LINE_MAX = 256  # bytes of a command line, without its end
 
+_READY_POLL = 0.5  # seconds
+
 _FINAL = re.compile(r"OK|ERROR|\+CME ERROR: .*")
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPE = re.compile(rb'\\([0-9A-Fa-f]{2}|[\\",])')
@@ -109,14 +111,19 @@ class AtClient:
         except (serial.SerialException, OSError) as error:
             raise AtError(f"the connection to {self._serial.port} broke: {error}") from None
 
-    def wait_for_line(self, text: str, timeout: float) -> None:
-        """Until the board says a line of its own accord; raises AtTimeoutError if it does not in time."""
+    def wait_until_ready(self, timeout: float) -> None:
+        """Until the board answers, which may be starting; raises AtTimeoutError if it does not in time."""
         deadline = time.monotonic() + timeout
-        line: str | None = ""
-        while line != text:
-            line = self._read_line(deadline)
-            if line is None:
-                raise AtTimeoutError(f"the board at {self._serial.port} does not say {text!r} in time")
+        while True:
+            try:
+                if self.command("AT", _READY_POLL).ok:
+                    break
+            except AtTimeoutError:
+                if time.monotonic() > deadline:
+                    raise
+        # The answers to those it has not answered in time.
+        while self._read_line(time.monotonic() + _READY_POLL) is not None:
+            pass
 
     def infer(self, text: str, timeout: float | None = None) -> Answer:
         """The answer to a phrase; raises AtError if the board has none."""

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ class Firmware:
 def build_firmware(board: Board, report: Report) -> Firmware:
     """The firmware for a board, built once for the same sources and compiler. Raises BitnetError."""
     if board.port == "rp2":
-        return _build_rp2(board, report)
+        return build_rp2(BOARDS / board.name, report)
     if board.port == "esp32":
         return _build_esp32(board, report)
     raise BitnetError(f"{board.name} runs MicroPython's {board.port} port: there is no firmware to build")
@@ -50,7 +51,8 @@ def build_firmware(board: Board, report: Report) -> Firmware:
 # --- rp2 ---
 
 
-def _build_rp2(board: Board, report: Report) -> Firmware:
+def build_rp2(board: Path, report: Report) -> Firmware:
+    """The firmware for a folder with a board definition of MicroPython's. Raises BitnetError."""
     for tool, package in (("cmake", "cmake"), ("make", "make"), (_CROSS_COMPILER, "gcc-arm-none-eabi")):
         _require(tool, package)
     source = _rp2_source(report)
@@ -67,10 +69,10 @@ def _require(tool: str, package: str) -> None:
         raise BitnetError(f"{tool} is not on PATH: install the Debian package {package}")
 
 
-def _digest(board: Board, source: Path) -> str:
+def _digest(board: Path, source: Path) -> str:
     """Of everything that decides the firmware's bytes."""
     digest = hashlib.sha256(f"{source} {_compiler_version()}".encode())
-    for folder in (BOARDS / board.name, DEVICE / "bitnet"):
+    for folder in (board, DEVICE / "bitnet"):
         for path in sorted(folder.rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 digest.update(f"{path.relative_to(folder.parent)}\0".encode() + path.read_bytes())
@@ -82,14 +84,10 @@ def _compiler_version() -> str:
     return _run([_CROSS_COMPILER, "-dumpfullversion"], "asking the compiler for its version").strip()
 
 
-def _make_rp2(board: Board, source: Path, work: Path, report: Report) -> Path:
+def _make_rp2(board: Path, source: Path, work: Path, report: Report) -> Path:
     """Build in a folder; returns the one with firmware.bin and firmware.uf2."""
     report(f"building MicroPython for {board.name} (about a minute)")
-    # The board's manifest names device/ by its place beside boards/, which in a wheel is another.
-    stage, output = work / "stage", work / "build"
-    ignored = shutil.ignore_patterns("__pycache__", "natmod", "models")
-    shutil.copytree(BOARDS / board.name, stage / "boards" / board.name, ignore=ignored)
-    shutil.copytree(DEVICE, stage / "device", ignore=ignored)
+    stage, output = _stage(board, work), work / "build"
     configure: list[str | Path] = [
         "cmake",
         *("-S", source / "ports" / "rp2", "-B", output),
@@ -103,11 +101,20 @@ def _make_rp2(board: Board, source: Path, work: Path, report: Report) -> Path:
     made = work / "made"
     made.mkdir()
     shutil.copy(output / "firmware.bin", made)
-    mcu = "rp2350" if "rp2350" in (BOARDS / board.name / "mpconfigboard.cmake").read_text() else "rp2040"
+    mcu = "rp2350" if "rp2350" in (board / "mpconfigboard.cmake").read_text() else "rp2040"
     convert: list[str | Path] = [sys.executable, source / "tools" / "uf2conv.py", "-b", _FLASH_ADDRESS]
     convert += ["-f", _UF2_FAMILIES[mcu], "-c", "-o", made / "firmware.uf2", made / "firmware.bin"]
     _run(convert, "converting the firmware to UF2")
     return made
+
+
+def _stage(board: Path, work: Path) -> Path:
+    """A copy of a board's folder with device/ where its manifest looks for it: in a wheel it is elsewhere."""
+    stage = work / "stage"
+    ignored = shutil.ignore_patterns("__pycache__", "natmod", "models")
+    shutil.copytree(board, stage / "boards" / board.name, ignore=ignored)
+    shutil.copytree(DEVICE, stage / "device", ignore=ignored)
+    return stage
 
 
 def _without_libstdcxx(work: Path) -> dict[str, str]:
@@ -218,7 +225,21 @@ def _matches(line: str, text: str) -> bool:
 
 
 def _build_esp32(board: Board, report: Report) -> Firmware:
-    raise BitnetError(f"{board.name}: not yet")
+    """By MicroPython's own Makefile, which needs what ESP-IDF's export.sh sets. Has not been run yet."""
+    source = os.environ.get("MPY_DIR")
+    if not os.environ.get("IDF_PATH") or not source or shutil.which("idf.py") is None:
+        raise BitnetError(
+            f"firmware for {board.name} needs ESP-IDF: run its export.sh, and set MPY_DIR to MicroPython's "
+            "source with its submodules; or name MicroPython's own firmware with --firmware FILE"
+        )
+    report(f"building MicroPython for {board.name} with ESP-IDF (several minutes)")
+    with tempfile.TemporaryDirectory(prefix="bitnet-esp32-") as work:
+        stage = _stage(BOARDS / board.name, Path(work))
+        output = Path(work) / "build"
+        command: list[str | Path] = ["make", "-C", Path(source) / "ports" / "esp32", f"BOARD={board.name}"]
+        command += [f"BOARD_DIR={stage / 'boards' / board.name}", f"BUILD={output}"]
+        _run(command, f"building the firmware for {board.name}")
+        return Firmware((output / "firmware.bin").read_bytes(), None)
 
 
 def _run(command: Sequence[str | Path], purpose: str, variables: Mapping[str, str] | None = None) -> str:

@@ -1,9 +1,10 @@
 """A board's REPL, over mpremote's transport, with a script of device/ running there."""
 
-import base64
+import ast
 import contextlib
 import io
 import json
+import re
 import struct
 import time
 from collections.abc import Iterator
@@ -17,9 +18,8 @@ from mpremote.transport_serial import SerialTransport
 from .errors import BitnetError
 from .paths import DEVICE
 
-_CHUNK = (
-    128  # bytes in a line, of which a block holds a whole number; in base64 less than a UART REPL buffers
-)
+_CHUNK = 128  # bytes, which a UART's REPL buffers
+_INTERRUPT = 3  # Ctrl-C
 _TRIES = 3
 _READ_TIMEOUT = 2.0  # seconds
 _ANSWER_TIMEOUT = 60.0
@@ -73,7 +73,7 @@ class Link:
                     ) from None
             except _FAULTS as error:
                 raise self._as_error(error) from None
-        self.run((DEVICE / script).read_text(encoding="utf-8"))
+        self.run(_shortened((DEVICE / script).read_text(encoding="utf-8")))
 
     def run(self, code: str) -> bytes:
         """What a piece of MicroPython prints. Raises BitnetError with what it raises."""
@@ -100,8 +100,7 @@ class Link:
         try:
             self._transport.exec_raw_no_follow(call)
             for at in range(0, len(data), _CHUNK):
-                line = base64.b64encode(data[at : at + _CHUNK]) + b"\n"
-                self._transport.serial.write(line)
+                self._transport.serial.write(_without_interrupt(data[at : at + _CHUNK]))
                 self._wait_for_dot()
                 yield min(at + _CHUNK, len(data))
             self._follow()
@@ -137,3 +136,19 @@ class Link:
     def _hang_up(self) -> None:
         with contextlib.suppress(serial.SerialException, OSError):
             self._transport.close()
+
+
+def _without_interrupt(chunk: bytes) -> bytes:
+    """A byte, and a chunk exclusive-ored with it so that none of them is Ctrl-C."""
+    used = set(chunk)
+    mask = next(mask for mask in range(256) if mask != _INTERRUPT and mask ^ _INTERRUPT not in used)
+    return bytes([mask, *(byte ^ mask for byte in chunk)])
+
+
+def _shortened(source: str) -> str:
+    """A script without comments, docstrings and wide indentation: a REPL takes it character by character."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return re.sub(r"^ +", lambda blanks: " " * (len(blanks[0]) // 4), ast.unparse(tree), flags=re.MULTILINE)

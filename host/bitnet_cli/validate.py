@@ -32,6 +32,7 @@ TEXTS = (
 """Whitespace, case, digits, quotes, and bytes that are no ASCII: where tokenizers differ."""
 
 _GOLDEN_TOKENS = 12
+_START_TIMEOUT = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def validate(port: str, model: Path, phrases: Sequence[str]) -> list[Check]:
 
 def wait_until_ready(client: AtClient) -> None:
     """Until the board's service has started. Raises BitnetError if it has not found a model."""
-    client.wait_for_line("ready", timeout=60)
+    client.wait_until_ready(_START_TIMEOUT)
     response = client.command("AT+MODEL?")
     if not response.ok:
         raise BitnetError(f"the board has no model: {response.final}; run `bitnet-cli deploy`")

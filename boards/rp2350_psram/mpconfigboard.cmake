@@ -1,0 +1,4 @@
+set(PICO_BOARD "pimoroni_pico_plus2_rp2350")
+set(PICO_PLATFORM "rp2350")
+set(PICO_NUM_GPIOS 48)
+set(MICROPY_FROZEN_MANIFEST ${MICROPY_BOARD_DIR}/manifest.py)

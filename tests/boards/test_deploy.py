@@ -1,0 +1,138 @@
+"""Deployment over USB onto an emulated Pico that runs real MicroPython."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import toy
+from bitnet_cli import deploy as deployment
+from bitnet_cli.at import AtClient
+from bitnet_cli.board import read_board
+from bitnet_cli.deploy import AGENT, Deployment, deploy
+from bitnet_cli.errors import BitnetError
+from bitnet_cli.link import Link
+from bitnet_cli.pico import Pico, PicoPort
+from bitnet_cli.validate import validate
+from pico_boards import BOARD, firmware, model_line, quiet, stock_firmware
+
+UNIT_FILES = ("lib/_bitnet.mpy", "lib/bitnet_board.py", "main.py")
+PHRASES = ("set the kitchen to 21.5 degrees", "lights on", "is it warm?")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "toy.bitnet"
+    path.write_bytes(toy.model(seed=1))
+    return path
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[PicoPort]:
+    """A Pico with nothing but our firmware."""
+    with PicoPort(Pico({0: firmware()})) as running:
+        yield running
+
+
+def deploy_to(port: PicoPort, model: Path) -> Deployment:
+    with Link(port.port, AGENT) as link:
+        return deploy(link, BOARD, model, quiet)
+
+
+def test_a_clone_becomes_an_answering_unit(port: PicoPort, model: Path) -> None:
+    assert deploy_to(port, model).written == (*UNIT_FILES, "flash")
+    assert '"toy.bitnet"' in model_line(port.port)
+    checks = validate(port.port, model, PHRASES)
+    assert [check.difference for check in checks] == [None] * 3
+
+
+def test_what_is_there_is_left_alone(port: PicoPort, model: Path) -> None:
+    writes = []
+    port.pico.on_flash_command(lambda: writes.append(1))
+    done = deploy_to(port, model)
+    assert done.written == () and done.there_already == (*UNIT_FILES, "flash")
+    assert not writes
+
+
+def test_another_model_writes_only_itself(port: PicoPort, tmp_path: Path) -> None:
+    other = tmp_path / "other.bitnet"
+    other.write_bytes(toy.model(seed=2))
+    assert deploy_to(port, other).written == ("flash",)
+    assert '"other.bitnet"' in model_line(port.port)
+
+
+def test_mpremote_runs_the_service(port: PicoPort, model: Path) -> None:
+    """As MicroPython's users expect: `mpremote run device/main.py`."""
+    command = [sys.executable, "-m", "mpremote", "connect", port.port, "run", "--no-follow", "device/main.py"]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    with AtClient(port.port) as client:
+        client.wait_until_ready(60)
+        assert client.infer(PHRASES[0]).source == "model"
+
+
+def test_a_program_of_the_users_stays(port: PicoPort, model: Path) -> None:
+    with Link(port.port, AGENT) as link:
+        link.run("with open('main.py', 'w') as file: file.write('print(1)\\n')")
+        done = deploy(link, BOARD, model, quiet)
+        assert done.kept == ("main.py",) and "main.py" not in done.written
+        assert link.ask("first_line('main.py')") == "print(1)"
+        link.ask("remove(['main.py'])")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arch": "xtensawin"}, "name its board with --board"),
+        ({"port": "esp32"}, "name its board with --board"),
+    ],
+)
+def test_another_board_is_refused(port: PicoPort, model: Path, change: dict[str, str], message: str) -> None:
+    refuses(port, replace(BOARD, **change), model, message)
+
+
+def test_an_old_micropython_is_refused(port: PicoPort, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deployment, "OLDEST", (1, 99))
+    refuses(port, BOARD, model, "the board runs MicroPython 1.25.0: install")
+
+
+def test_a_model_that_is_too_large_is_refused(port: PicoPort, tmp_path: Path) -> None:
+    large = tmp_path / "large.bitnet"
+    large.write_bytes(toy.model(seed=1, intermediate_size=4096, hidden_size=1024, num_layers=1))
+    refuses(port, BOARD, large, "and the board has 1,048,576 for models")
+
+
+def test_a_full_file_system_is_refused(port: PicoPort, model: Path) -> None:
+    with Link(port.port, AGENT) as link:
+        link.ask("remove(['lib/_bitnet.mpy'])")
+        fill = "with open('full', 'wb') as file:\n for _ in range(145): file.write(bytes(4096))"
+        link.run(fill)
+    refuses(port, BOARD, model, "remove something from it")
+    with Link(port.port, AGENT) as link:
+        link.ask("remove(['full'])")
+
+
+def refuses(port: PicoPort, board: object, model: Path, message: str) -> None:
+    """Before anything is written."""
+    before = bytes(port.pico.flash)
+    with Link(port.port, AGENT) as link, pytest.raises(BitnetError) as raised:
+        deploy(link, board, model, quiet)  # type: ignore[arg-type]
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+    assert bytes(port.pico.flash) == before
+
+
+def test_no_board_at_the_port() -> None:
+    with pytest.raises(BitnetError, match="cannot open the port /dev/none"):
+        Link("/dev/none", AGENT)
+
+
+def test_stock_firmware_reads_the_model_from_raw_flash(tmp_path: Path, model: Path) -> None:
+    with PicoPort(Pico({0: stock_firmware(tmp_path)})) as port:
+        done = deploy_to(port, model)
+        assert "flash" in done.written and "lib/bitnet/model.mpy" in done.written
+        assert model_line(port.port).startswith('+MODEL: "flash"')
+        region = read_board("rp2040_pico").flash.stock_model  # type: ignore[union-attr]
+        data = model.read_bytes()
+        assert region and bytes(port.pico.flash[region.start : region.start + len(data)]) == data
+        assert [check.difference for check in validate(port.port, model, PHRASES)] == [None] * 3
