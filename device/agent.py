@@ -76,7 +76,7 @@ def _receive(size: int) -> memoryview:
     for at in range(0, size, _CHUNK):
         count = min(_CHUNK, size - at)
         chunk = memoryview(_chunk)[: 1 + count]
-        sys.stdin.buffer.readinto(chunk)
+        sys.stdin.buffer.readinto(chunk)  # type: ignore[union-attr]
         mask = chunk[0] * (((1 << 8 * count) - 1) // 255)
         data = int.from_bytes(chunk[1:], "little") ^ mask
         _buffer[at : at + count] = data.to_bytes(count, "little")
