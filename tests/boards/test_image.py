@@ -1,0 +1,71 @@
+"""`bitnet-cli build --board`: all that a board's flash holds, with sums."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from bitnet_cli import cli
+from bitnet_cli.board import board_names, read_board
+from bitnet_cli.build import module_path
+from bitnet_cli.firmware import build_firmware
+from bitnet_cli.paths import DEVICE, STOCK_MODEL
+from littlefs import LittleFS
+
+_UF2_MAGIC = b"UF2\n"
+
+
+def test_parts_and_manifest(tmp_path: Path) -> None:
+    board = read_board("rp2040_pico")
+    assert cli.main(["build", "--board", board.name, "--output", str(tmp_path)]) == 0
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["board"] == board.name
+    for entry in manifest["files"]:
+        data = (tmp_path / entry["file"]).read_bytes()
+        assert entry["bytes"] == len(data) and entry["sha256"] == hashlib.sha256(data).hexdigest()
+    offsets = {entry["file"]: entry.get("offset") for entry in manifest["files"]}
+    assert board.flash
+    assert offsets == {
+        "firmware.bin": 0,
+        "romfs.img": board.flash.romfs.start,
+        "filesystem.img": board.flash.filesystem.start,
+        "firmware.uf2": None,
+    }
+    assert (tmp_path / "firmware.uf2").read_bytes().startswith(_UF2_MAGIC)
+    # Weights are used where they lie, which takes words at multiples of 4.
+    assert (tmp_path / "romfs.img").read_bytes().index(STOCK_MODEL.read_bytes()) % 16 == 0
+
+
+def test_the_file_system_has_what_deploy_would_write(tmp_path: Path) -> None:
+    given = tmp_path / "given.bin"
+    given.write_bytes(bytes(1000))
+    command = ["build", "--board", "esp32s3_n8r2", "--firmware", str(given), "--output", str(tmp_path)]
+    assert cli.main(command) == 0
+    image = (tmp_path / "filesystem.img").read_bytes()
+    filesystem = LittleFS(block_size=4096, block_count=len(image) // 4096, mount=False)
+    filesystem.context.buffer[:] = image
+    filesystem.mount()
+    with filesystem.open("lib/_bitnet.mpy", "rb") as file:
+        assert file.read() == module_path(DEVICE / "natmod", "xtensawin").read_bytes()
+
+
+def test_what_cannot_be_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    large = tmp_path / "large.bin"
+    large.write_bytes(bytes(385 * 1024))
+    for arguments, message in [
+        (["--board", "sim"], "sim has no flash of its own"),
+        (["--board", "none"], "the boards are"),
+        (["--board", "rp2040_pico", "--firmware", str(large)], "and rp2040_pico has 393,216 for it"),
+        (["--board", "rp2040_pico", "--firmware", str(tmp_path / "none")], "cannot read"),
+        (["--board", "rp2040_pico", "--model", str(large)], "model"),
+    ]:
+        assert cli.main(["build", *arguments, "--output", str(tmp_path)]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert message in error
+
+
+@pytest.mark.parametrize("name", [name for name in board_names() if read_board(name).port == "rp2"])
+def test_firmware_fits_below_the_romfs(name: str) -> None:
+    board = read_board(name)
+    assert board.flash
+    assert 200_000 < len(build_firmware(board, print).binary) <= board.flash.firmware.size
