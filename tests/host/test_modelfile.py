@@ -154,7 +154,8 @@ def test_refusals_say_what_is_wrong() -> None:
     cases = [
         (b"ELF!" + data[4:], "BITN"),
         (patched(data, 4, b"\1\0"), "version 1"),
-        (patched(data, 6, b"\1\0"), "reserved"),
+        (patched(data, 6, b"\1\0"), "file of their own"),
+        (patched(data, 6, b"\2\0"), "reserved"),
         (patched(data, 63, b"\1"), "reserved"),
         (data + b"\0", "larger than it claims"),
         (patched(data, 8, struct.pack("<I", 2**32 - 1)), "truncated"),
