@@ -41,6 +41,8 @@ class PsramChip:
         self.violations: list[str] = []
         self.bursts = 0
         """Reads so far."""
+        self.selected_ns = 0
+        """CE low so far."""
         self._pin_numbers = cs, sck, data
         self._stuck = stuck or {}
         self._is_selected = self._is_quad = self._is_reset = False
@@ -82,8 +84,10 @@ class PsramChip:
 
     def _deselect(self) -> None:
         self._is_selected = False
-        if self._now() - self._selected_at > MAX_CE_LOW_NS:
-            self._violate(f"CE low for {self._now() - self._selected_at} ns")
+        selected_ns = self._now() - self._selected_at
+        self.selected_ns += selected_ns
+        if selected_ns > MAX_CE_LOW_NS:
+            self._violate(f"CE low for {selected_ns} ns")
         if self._phase is _DATA_OUT:
             for pin in self._data:
                 pin.release_input()
