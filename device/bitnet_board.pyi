@@ -3,3 +3,4 @@
 WEIGHTS: str
 MODEL_FLASH: tuple[int, int]  # start and size, in bytes from the beginning of flash
 UART: tuple[int, int, int, int]  # number, baudrate, tx and rx pins
+PSRAM: dict[str, int]  # its size, and its pins: cs, sck, and data, the first of four

@@ -21,7 +21,9 @@ except ImportError:
 
 _HEADER = "<4sHHIIHHHBBBBHBBBBIIII"  # native/SPEC.md 1.1
 _HEADER_SIZE = const(64)
-_MODEL_FOLDERS = ("/rom", "/models", "/")
+_OFFSET_FLAGS = const(6)
+_LAYERS_APART = const(1)
+MODEL_FOLDERS = ("/rom", "/models", "/")
 # Where the weights of the layers are read from: bn_placement_t.
 _PLACEMENTS = ("in_place", "copied", "streamed")
 _STREAMED = const(2)
@@ -63,7 +65,7 @@ def _raw_flash():
 
 
 def _find() -> str:
-    for folder in _MODEL_FOLDERS:
+    for folder in MODEL_FOLDERS:
         if folder == "/models" and _raw_flash() is not None:
             return _RAW_FLASH
         try:
@@ -73,7 +75,7 @@ def _find() -> str:
         for name in sorted(names):
             if name.endswith(".bitnet"):
                 return folder.rstrip("/") + "/" + name
-    raise ModelError("no .bitnet file in " + ", ".join(_MODEL_FOLDERS))
+    raise ModelError("no .bitnet file in " + ", ".join(MODEL_FOLDERS))
 
 
 class Model:
@@ -82,6 +84,9 @@ class Model:
     placement: where the weights are read from when tokens run. "in_place": where the file lies. "copied":
     from RAM. "streamed": from RAM for one layer, which fills up from flash while the layer before is
     computed, on an RP2040 by DMA. None: as board.toml plans it, if the heap has room.
+
+    A model whose layers are in a file of their own is always streamed, from PSRAM. What is not there yet is
+    copied from the .layers file of the same name.
 
     Raises ModelError if the file cannot be used here, with the reason.
     """
@@ -92,19 +97,19 @@ class Model:
         if placement is not None and placement not in _PLACEMENTS:
             raise ModelError(f"placement {placement}: it is one of " + ", ".join(_PLACEMENTS))
         self.path = path
-        self._dma = None
-        self._file, self.data = _open(path)
+        file, self.data = _open(path)
+        self._held = [file] if file else []  # to be closed with the model
         try:
-            self.placement = placement or _placement_that_fits(self.data, window)
-            where = _PLACEMENTS.index(self.placement)
-            self._state = bytearray(_bitnet.state_size(self.data, window, where))
-            if where == _STREAMED:
-                self._dma = _claim_dma()
-            channel = self._dma.channel if self._dma else _NO_DMA
-            _bitnet.init(self.data, self._state, window, where, channel)
+            if len(self.data) >= _HEADER_SIZE and self.data[_OFFSET_FLAGS] & _LAYERS_APART:
+                self._init_from_psram(window)
+            else:
+                self._init(window, placement or _placement_that_fits(self.data, window))
         except ValueError as error:
             self.close()
             raise ModelError(path + ": " + str(error)) from None
+        except ModelError:
+            self.close()
+            raise
         header = struct.unpack_from(_HEADER, self.data)
         self.file_size, self.crc32 = header[3:5]
         self.vocab_size, self.hidden_size = header[5:7]
@@ -119,6 +124,37 @@ class Model:
             end = start + size
             parts.append((start, size))
         _, self.tokenizer, self.labels, self._metadata = parts
+
+    def _init(self, window: int, placement: str) -> None:
+        self.placement = placement
+        where, channel = _PLACEMENTS.index(placement), _NO_DMA
+        self._state = bytearray(_bitnet.state_size(self.data, window, where))
+        dma = _claim_dma() if where == _STREAMED else None
+        if dma is not None:
+            self._held.append(dma)
+            channel = dma.channel
+        _bitnet.init(self.data, self._state, window, where, channel)
+
+    def _init_from_psram(self, window: int) -> None:
+        pins = _plan("PSRAM", None)
+        if pins is None:
+            raise ModelError(
+                self.path + ": its layers are in a file of their own: it needs a board with PSRAM"
+            )
+        from . import layers  # noqa: PLC0415 (there is no rp2 elsewhere)
+
+        self.placement = _PLACEMENTS[_STREAMED]
+        self._state = bytearray(_bitnet.state_size(self.data, window, _STREAMED))
+        psram = layers.open_psram(pins)
+        self._held.append(psram)
+
+        def are_there() -> bool:
+            return _bitnet.init_psram(self.data, self._state, window, *psram.open_stream())
+
+        if not are_there():
+            layers.copy(self.path, psram)
+            if not are_there():
+                raise ModelError(self.path + ": its .layers file is another model's, or PSRAM is faulty")
 
     def metadata(self) -> dict:
         """What the exporter noted; parsed anew each time, because it is seldom needed."""
@@ -174,11 +210,9 @@ class Model:
     def close(self) -> None:
         """Give up the memory; the model cannot be used afterwards."""
         self.data = self._state = bytearray()
-        if self._file is not None:
-            self._file.close()
-        if self._dma is not None:
-            self._dma.close()
-            self._dma = None
+        for held in self._held:
+            held.close()
+        self._held = []
 
 
 def _claim_dma():

@@ -60,7 +60,7 @@ class Psram:
     kind: str
     size: int
     pins: dict[str, int]
-    """Of `pio`: cs, sck and data, the first of four pins that follow each other."""
+    """Of `pio`: cs, sck, which follows it, and data, the first of four that follow each other."""
 
 
 @dataclass(frozen=True)
@@ -263,4 +263,6 @@ def _psram(table: _Table | None) -> Psram | None:
     kind, size = table.choice("kind", _PSRAM_KINDS), table.size("size")
     pins = {key: table.take(key, int) for key in ("cs", "sck", "data")} if kind == "pio" else {}
     table.end()
+    if pins and pins["sck"] != pins["cs"] + 1:
+        raise ValueError(f"psram.sck is {pins['sck']}: it is the pin after psram.cs, {pins['cs'] + 1}")
     return Psram(kind, size, pins)

@@ -4,7 +4,7 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,10 @@ TIED = 0
 
 _MAGIC = b"BITN"
 _VERSION = 2
-_HEADER = struct.Struct("<4sHHII HHHBBBBHBBBB5I 12s")
+_HEADER = struct.Struct("<4sHHII HHHBBBBHBBBB5I I8s")
+_LAYERS_APART = 1  # a flag
+PSRAM_BURST = 32
+"""Layers apart are read in pieces of so many bytes."""
 _PREFIX_HEADER = struct.Struct("<2H")
 _SCALE = struct.Struct("<Hh")
 _COLUMNS_PER_BYTE = {BINARY: 8, TERNARY: 5}
@@ -246,6 +249,11 @@ def write(
     text = json.dumps(metadata, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
     parts = [_pack_all_weights(config, weights), tokenizer_section, labels_section, text]
     parts.append(_pack_prefix(config, prefix) if prefix else b"")
+    return _join(config, parts)
+
+
+def _join(config: Config, parts: Sequence[bytes], flags: int = 0, layers_crc: int = 0) -> bytes:
+    """The file of these parts."""
     body = b""
     for part in parts:
         body = _pad(body, 16) + part
@@ -253,23 +261,15 @@ def write(
     if file_size >= 1 << 32:
         raise BitnetError(f"the model would take {file_size} bytes, the format ends at 4 GiB")
     sizes = [len(part) for part in parts]
-    header = _HEADER.pack(_MAGIC, _VERSION, 0, file_size, 0, *_config_fields(config), *sizes, b"")
+    fields = *_config_fields(config), *sizes, layers_crc
+    header = _HEADER.pack(_MAGIC, _VERSION, flags, file_size, 0, *fields, b"")
     crc = zlib.crc32(header[16:] + body)
     return header[:12] + struct.pack("<I", crc) + header[16:] + body
 
 
 def read(data: bytes) -> ModelFile:
     """A whole file, checked; raises BitnetError with what is wrong. Norms and rope_step are views of data."""
-    config, sizes = _read_header(data)
-    parts, end = [], _HEADER.size
-    for size in sizes:
-        start = _align(end, 16)
-        if start + size > len(data) or any(data[end:start]):
-            raise BitnetError("the model file is damaged: its parts do not add up to its size")
-        end = start + size
-        parts.append(memoryview(data)[start:end])
-    if end != len(data):
-        raise BitnetError("the model file is damaged: its parts do not add up to its size")
+    config, parts = _read_parts(data)
     weights, tokenizer, labels, metadata, prefix = parts
     _check_text_sections(config, bytes(tokenizer), bytes(labels))
     if prefix and not labels:
@@ -284,6 +284,53 @@ def read(data: bytes) -> ModelFile:
         _read_metadata(bytes(metadata)),
         _read_prefix(config, prefix) if prefix else None,
     )
+
+
+def _read_parts(data: bytes) -> tuple[Config, list[memoryview]]:
+    """The config and the five parts, of which nothing is known yet but where they are."""
+    config, sizes = _read_header(data)
+    parts, end = [], _HEADER.size
+    for size in sizes:
+        start = _align(end, 16)
+        if start + size > len(data) or any(data[end:start]):
+            raise BitnetError("the model file is damaged: its parts do not add up to its size")
+        end = start + size
+        parts.append(memoryview(data)[start:end])
+    if end != len(data):
+        raise BitnetError("the model file is damaged: its parts do not add up to its size")
+    return config, parts
+
+
+def split(data: bytes) -> tuple[bytes, bytes]:
+    """A model as two files, for a board with PSRAM on pins: what stays in flash, and its layers (SPEC 1.7).
+
+    Raises BitnetError if the file is damaged, or is such a resident file already; weights are not looked at.
+    """
+    config, parts = _read_parts(data)
+    sizes = [item.size for item in _layout(config)]
+    if len(parts[0]) != sum(sizes):
+        raise BitnetError("the model file is damaged: the weights do not have the size its header implies")
+    items = [bytes(item) for item in _cut(parts[0], sizes)]
+    before, layers, after = items[:2], items[2:-2], items[-2:]
+    apart = b"".join(_pad(b"".join(part), PSRAM_BURST) for part in _layer_parts(layers))
+    resident = [b"".join(before + after), *map(bytes, parts[1:])]
+    return _join(config, resident, _LAYERS_APART, zlib.crc32(apart)), apart
+
+
+def _layer_parts(items: list[bytes]) -> Iterator[list[bytes]]:
+    """The items of all layers by what is fetched at once: attention, gate and up, down."""
+    names = _LAYER_ITEMS
+    cuts = [names.index("ffn_norm"), names.index("ffn_sub_norm"), len(names)]
+    for start in range(0, len(items), len(names)):
+        for first, end in zip([0, *cuts], cuts, strict=False):
+            yield items[start + first : start + end]
+
+
+def _cut(data: memoryview, sizes: list[int]) -> Iterator[memoryview]:
+    start = 0
+    for size in sizes:
+        yield data[start : start + size]
+        start += size
 
 
 def part_sizes(data: bytes) -> dict[str, int]:
@@ -559,7 +606,7 @@ def _read_header(data: bytes) -> tuple[Config, tuple[int, ...]]:
     """The config and the sizes of the five parts, after all checks of SPEC 1.1."""
     if len(data) < _HEADER.size:
         raise BitnetError(f"the model file is truncated: {len(data)} bytes do not hold its 64-byte header")
-    magic, version, reserved, file_size, crc, *fields, reserved_end = _HEADER.unpack_from(data)
+    magic, version, flags, file_size, crc, *fields, layers_crc, reserved = _HEADER.unpack_from(data)
     if magic != _MAGIC:
         raise BitnetError("this is not a .bitnet model: it does not begin with BITN")
     if version != _VERSION:
@@ -574,7 +621,9 @@ def _read_header(data: bytes) -> tuple[Config, tuple[int, ...]]:
         )
     if zlib.crc32(data[16:]) != crc:
         raise BitnetError("the model file is damaged: its checksum is wrong; copy or export it again")
-    if reserved or any(reserved_end):
+    if flags == _LAYERS_APART:
+        raise BitnetError("the model file has no layers: they are in a file of their own; use the whole file")
+    if flags or layers_crc or any(reserved):
         raise BitnetError("the model file is not sound: reserved header fields are not 0")
     return Config(*fields[:12]), tuple(fields[12:])
 

@@ -15,12 +15,14 @@ typedef enum {
     BN_ERR_MAGIC = -3,
     BN_ERR_VERSION = -4,
     BN_ERR_CHECKSUM = -5,
-    BN_ERR_CONFIG = -6, // a header field is out of its range
-    BN_ERR_LAYOUT = -7, // the parts do not add up to the file, or a table or scale in them is out of range
-    BN_ERR_STATE = -8,  // the state is too small, or was initialized for another model
-    BN_ERR_TOKEN = -9,  // a token id is not below vocab_size
-    BN_ERR_RANGE = -10, // another argument is out of range
-    BN_ERR_EMPTY = -11, // no token has been fed since the last reset or begin
+    BN_ERR_CONFIG = -6,  // a header field is out of its range
+    BN_ERR_LAYOUT = -7,  // the parts do not add up to the file, or a table or scale in them is out of range
+    BN_ERR_STATE = -8,   // the state is too small, or was initialized for another model
+    BN_ERR_TOKEN = -9,   // a token id is not below vocab_size
+    BN_ERR_RANGE = -10,  // another argument is out of range
+    BN_ERR_EMPTY = -11,  // no token has been fed since the last reset or begin
+    BN_ERR_APART = -12,  // the layers are not in the file, and this placement does not bring them
+    BN_ERR_LAYERS = -13, // PSRAM does not hold the model's layers
 } bn_error_t;
 
 // Where the weights of the layers are read from when tokens run.
@@ -31,7 +33,7 @@ typedef enum {
         2, // from a buffer for one layer behind the state, which is filled while the layer is computed
 } bn_placement_t;
 
-enum { BN_NO_DMA = -1, BN_LAST_DMA_CHANNEL = 11 };
+enum { BN_NO_DMA = -1, BN_LAST_DMA_CHANNEL = 11, BN_LAST_STATE_MACHINE = 7 };
 
 // Checks everything about the model that SPEC.md lets a reader check. Returns BN_OK or an error.
 int bn_check(const void *model, size_t size);
@@ -48,6 +50,13 @@ int bn_placement_size(const void *model, size_t size, unsigned placement);
 // Places the weights, after bn_init, which leaves them in place. With a DMA channel of an RP2040 a stream is
 // filled in the background; the channel must be the caller's. BN_NO_DMA: by the processor.
 int bn_place(void *state, size_t state_size, const void *model, unsigned placement, int dma_channel);
+
+// The same for a model whose layers are apart (SPEC.md 1.7), which can be used only then: they are streamed
+// from PSRAM, where they begin at address 0, by an RP2040's state machine (those of PIO 0 first) that runs
+// the reading program of device/bitnet/psram.py. One DMA channel takes what it reads, another asks it for
+// bursts. Reads all layers once; BN_ERR_LAYERS if they are not the model's.
+int bn_place_psram(void *state, size_t state_size, const void *model, int dma_channel, int request_channel,
+    int state_machine);
 
 // For callers that cannot vouch for their buffers: BN_OK if both are as bn_init left them. The functions
 // below trust the buffers to be at least as large as they were then, and compare no more than a few header

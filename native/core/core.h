@@ -12,7 +12,23 @@ enum { BN_BINARY = 1, BN_TERNARY = 2 };
 enum { BN_TIED = 0 };
 
 // The parts of a layer in the order of the file and of their use: each can be fetched by itself.
-enum { BN_ATTENTION_PART, BN_GATE_UP_PART, BN_DOWN_PART };
+enum { BN_ATTENTION_PART, BN_GATE_UP_PART, BN_DOWN_PART, BN_PARTS };
+
+// What bn_init leaves of a model whose layers are apart: no bn_placement_t.
+enum { BN_UNPLACED = BN_STREAMED + 1 };
+
+// PSRAM is read in bursts of this size, at multiples of it: no longer than the chip can go without refreshing
+// itself (4 us when hot) at 40 MHz, and never across its pages.
+enum { BN_PSRAM_BURST = 32, BN_PSRAM_SIZE = 8 << 20 };
+
+// Only RP2040 has what it takes.
+#ifndef BN_HAS_PSRAM
+#ifdef __ARM_ARCH_6M__
+#define BN_HAS_PSRAM 1
+#else
+#define BN_HAS_PSRAM 0
+#endif
+#endif
 
 enum {
     BN_HEADER_SIZE = 64,
@@ -38,12 +54,13 @@ typedef struct {
     int bits;
 } bn_norm_t;
 
-// The header's shape fields, in the file's order.
+// The header's shape fields, in the file's order, and whether the layers are in a file of their own.
 typedef struct {
     uint16_t vocab_size, hidden_size, intermediate_size;
     uint8_t num_layers, num_heads, num_kv_heads, head_dim;
     uint16_t window;
     uint8_t weight_type, activation_bits, embedding_bits, head_type;
+    uint32_t layers_apart;
 } bn_config_t;
 
 // Where each weight lies: bytes from the start of the model, and within a layer from the start of the layer.
@@ -70,6 +87,8 @@ typedef struct {
     uint32_t filled;   // cache rows that hold a token
     uint32_t placement;
     int32_t dma_channel;
+    int32_t request_channel, state_machine; // of a model whose layers are apart
+    uint32_t request;                       // 0, which asks for a burst: here because DMA has to find it
     uint32_t fetched; // parts of the first layer that are in the stream's buffer already
     uint32_t has_x;   // 0 until a token is fed: a prefix brings rows, but no residual stream for logits
 } bn_state_t;
@@ -157,6 +176,9 @@ uint32_t bn_embedding_row_size(const bn_config_t *config);
 uint32_t bn_query_size(const bn_config_t *config);
 uint32_t bn_kv_size(const bn_config_t *config);
 void bn_locate_weights(const bn_config_t *config, bn_weights_t *weights);
+uint32_t bn_crc32(uint32_t crc, const uint8_t *data, uint32_t size);
+uint32_t bn_layers_crc(const uint8_t *model);
+int bn_is_part(const uint8_t *layer, uint32_t part, const bn_config_t *config, const bn_weights_t *weights);
 int bn_locate_prefix(const uint8_t *model, const bn_config_t *config, bn_prefix_t *prefix);
 
 // state.c
@@ -164,6 +186,7 @@ int bn_check_owner(const bn_state_t *state, const uint8_t *model);
 
 // placement.c
 uint32_t bn_room(const bn_state_t *state);
+int bn_is_placed(const bn_state_t *state);
 void bn_open_source(bn_source_t *source, bn_state_t *state, const uint8_t *model);
 const uint8_t *bn_begin_part(bn_source_t *source, uint32_t layer);
 void bn_fetch_ahead(bn_source_t *source);
@@ -172,6 +195,7 @@ void bn_close_source(bn_source_t *source);
 
 // fetch.c: one copy at a time, of a multiple of 4 bytes
 void bn_fetch(int channel, void *to, const void *from, uint32_t bytes);
+void bn_fetch_psram(const bn_state_t *state, void *to, uint32_t address, uint32_t bytes);
 int bn_fetch_is_done(int channel);
 
 // bitlinear.c

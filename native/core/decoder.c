@@ -324,6 +324,9 @@ int bn_feed(void *memory, const void *model, const uint16_t *tokens, size_t coun
     if (err) {
         return err;
     }
+    if (state->placement == BN_UNPLACED) {
+        return BN_ERR_APART;
+    }
     // All before any, so that a refused call leaves the state as it was.
     for (size_t i = 0; i < count; i++) {
         if (tokens[i] >= state->config.vocab_size) {

@@ -1,5 +1,5 @@
-// Copies from flash in the background. On Cortex-M0+ by a DMA channel of the RP2040, if the board gives one;
-// without, and on other processors, the copy is made at once.
+// Copies from flash or PSRAM in the background. On Cortex-M0+ by DMA channels of the RP2040, if the board
+// gives them; without, and on other processors, the copy is made at once, and there is no PSRAM.
 #include "core.h"
 
 static void copy_words(uint32_t *to, const uint32_t *from, uint32_t bytes) {
@@ -22,15 +22,32 @@ enum {
     DMA_ADVANCE_READ = 1 << 4,
     DMA_ADVANCE_WRITE = 1 << 5,
     DMA_CHAIN_SHIFT = 11, // a channel chained to itself is not chained
-    DMA_UNPACED = 63 << 15,
+    DMA_PACE_SHIFT = 15,
+    DMA_UNPACED = 63 << DMA_PACE_SHIFT,
+    DMA_SWAP_BYTES = 1 << 22,
     DMA_BUSY = 1 << 24,
     FLASH = 0x10000000,
     FLASH_END = 0x11000000,
     FLASH_UNCACHED = 0x13000000,
 };
 
+// 3.7: the queues of a PIO's state machines; 2.5.3.1: what paces the channels that fill and empty them.
+typedef struct {
+    volatile uint32_t ctrl, fstat, fdebug, flevel, sent[4], received[4];
+} pio_t;
+
+enum { PACE_SENT = 0, PACE_RECEIVED = 4, PACES_PER_PIO = 8, MACHINES_PER_PIO = 4 };
+
 static dma_channel_t *dma(int channel) {
     return (dma_channel_t *)0x50000000 + channel;
+}
+
+static void start(
+    int channel, const volatile void *from, volatile void *to, uint32_t count, uint32_t control) {
+    dma(channel)->read_address = (uint32_t)from;
+    dma(channel)->write_address = (uint32_t)to;
+    dma(channel)->count = count;
+    dma(channel)->control_and_start = DMA_ENABLE | DMA_WORDS | (uint32_t)channel << DMA_CHAIN_SHIFT | control;
 }
 
 void bn_fetch(int channel, void *to, const void *from, uint32_t bytes) {
@@ -42,11 +59,22 @@ void bn_fetch(int channel, void *to, const void *from, uint32_t bytes) {
     if (FLASH <= address && address < FLASH_END) {
         address += FLASH_UNCACHED - FLASH;
     }
-    dma(channel)->read_address = address;
-    dma(channel)->write_address = (uint32_t)to;
-    dma(channel)->count = bytes >> 2;
-    dma(channel)->control_and_start = DMA_ENABLE | DMA_WORDS | DMA_ADVANCE_READ | DMA_ADVANCE_WRITE |
-                                      DMA_UNPACED | (uint32_t)channel << DMA_CHAIN_SHIFT;
+    uint32_t control = DMA_ADVANCE_READ | DMA_ADVANCE_WRITE | DMA_UNPACED;
+    start(channel, (const void *)address, to, bytes >> 2, control);
+}
+
+// The program counts addresses itself, downwards: it gets the number of the first burst inverted, and then a
+// zero for each.
+void bn_fetch_psram(const bn_state_t *state, void *to, uint32_t address, uint32_t bytes) {
+    uint32_t number = (uint32_t)state->state_machine / MACHINES_PER_PIO;
+    uint32_t machine = (uint32_t)state->state_machine % MACHINES_PER_PIO;
+    pio_t *pio = (pio_t *)(0x50200000 + (number << 20));
+    uint32_t pace = number * PACES_PER_PIO + machine;
+    pio->sent[machine] = ~(address / BN_PSRAM_BURST);
+    start(state->request_channel, &state->request, &pio->sent[machine], bytes / BN_PSRAM_BURST,
+        (pace + PACE_SENT) << DMA_PACE_SHIFT);
+    start(state->dma_channel, &pio->received[machine], to, bytes >> 2,
+        (pace + PACE_RECEIVED) << DMA_PACE_SHIFT | DMA_ADVANCE_WRITE | DMA_SWAP_BYTES);
 }
 
 int bn_fetch_is_done(int channel) {
@@ -58,6 +86,13 @@ int bn_fetch_is_done(int channel) {
 void bn_fetch(int channel, void *to, const void *from, uint32_t bytes) {
     (void)channel;
     copy_words(to, from, bytes);
+}
+
+void bn_fetch_psram(const bn_state_t *state, void *to, uint32_t address, uint32_t bytes) {
+    (void)state;
+    (void)to;
+    (void)address;
+    (void)bytes;
 }
 
 int bn_fetch_is_done(int channel) {

@@ -3,7 +3,9 @@
 #include "core.h"
 
 enum { VERSION = 2 };
-enum { OFFSET_FILE_SIZE = 8, OFFSET_CRC = 12, OFFSET_SHAPE = 16, OFFSET_PARTS = 32, OFFSET_RESERVED = 52 };
+enum { OFFSET_FLAGS = 6, OFFSET_FILE_SIZE = 8, OFFSET_CRC = 12, OFFSET_SHAPE = 16, OFFSET_PARTS = 32 };
+enum { OFFSET_LAYERS_CRC = 52, OFFSET_RESERVED = 56 };
+enum { LAYERS_APART = 1 };
 enum { PREFIX_HEADER_SIZE = 4, TERNARY_BYTES = 243 };
 
 // In the file's order.
@@ -36,16 +38,17 @@ static int all_zero(const uint8_t *data, uint32_t size) {
 
 // By nibbles, from a table made on the stack: 16 entries are cheap, and constant tables misread on some
 // targets.
-static uint32_t crc32(const uint8_t *data, uint32_t size) {
+// Goes on from the CRC-32 of what lies before the data, 0 if that is nothing.
+uint32_t bn_crc32(uint32_t crc, const uint8_t *data, uint32_t size) {
     uint32_t table[16];
     for (uint32_t i = 0; i < 16; i++) {
-        uint32_t crc = i;
+        uint32_t entry = i;
         for (int bit = 0; bit < 4; bit++) {
-            crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320 : 0);
+            entry = entry >> 1 ^ (entry & 1 ? 0xEDB88320 : 0);
         }
-        table[i] = crc;
+        table[i] = entry;
     }
-    uint32_t crc = 0xFFFFFFFF;
+    crc = ~crc;
     for (uint32_t i = 0; i < size; i++) {
         crc ^= data[i];
         crc = crc >> 4 ^ table[crc & 15];
@@ -92,6 +95,10 @@ static void read_shape(const uint8_t *data, bn_config_t *config) {
     config->head_type = data[15];
 }
 
+uint32_t bn_layers_crc(const uint8_t *model) {
+    return read_u32(model + OFFSET_LAYERS_CRC);
+}
+
 // That this is a whole file of the right kind, whatever it holds.
 static int check_identity(const uint8_t *model, size_t size) {
     if ((uintptr_t)model & 3) {
@@ -114,7 +121,9 @@ static int check_identity(const uint8_t *model, size_t size) {
 }
 
 static int read_config(const uint8_t *model, bn_config_t *config) {
-    if (read_u16(model + 6) != 0 || !all_zero(model + OFFSET_RESERVED, BN_HEADER_SIZE - OFFSET_RESERVED)) {
+    config->layers_apart = read_u16(model + OFFSET_FLAGS);
+    if (config->layers_apart > LAYERS_APART || (!config->layers_apart && bn_layers_crc(model) != 0) ||
+        !all_zero(model + OFFSET_RESERVED, BN_HEADER_SIZE - OFFSET_RESERVED)) {
         return BN_ERR_CONFIG;
     }
     read_shape(model + OFFSET_SHAPE, config);
@@ -153,10 +162,11 @@ uint32_t bn_embedding_row_size(const bn_config_t *config) {
     return bn_align(size, 4);
 }
 
-// One item after the other, as in SPEC.md 1.2. At most 2^28 bytes for any valid shape.
+// One item after the other, as in SPEC.md 1.2 and 1.7. At most 2^28 bytes for any valid shape.
 void bn_locate_weights(const bn_config_t *config, bn_weights_t *weights) {
     uint32_t hidden = config->hidden_size, inner = config->intermediate_size, type = config->weight_type;
     uint32_t query = bn_query_size(config), kv = bn_kv_size(config);
+    uint32_t part = config->layers_apart ? BN_PSRAM_BURST : 4;
 
     weights->attn_norm = 0;
     weights->q = bn_align(2 * hidden, 4);
@@ -164,17 +174,20 @@ void bn_locate_weights(const bn_config_t *config, bn_weights_t *weights) {
     weights->v = weights->k + matrix_size(type, kv, hidden);
     weights->attn_sub_norm = weights->v + matrix_size(type, kv, hidden);
     weights->o = weights->attn_sub_norm + bn_align(2 * query, 4);
-    weights->ffn_norm = weights->o + matrix_size(type, hidden, query);
+    weights->ffn_norm = bn_align(weights->o + matrix_size(type, hidden, query), part);
     weights->gate = weights->ffn_norm + bn_align(2 * hidden, 4);
     weights->up = weights->gate + matrix_size(type, inner, hidden);
-    weights->ffn_sub_norm = weights->up + matrix_size(type, inner, hidden);
+    weights->ffn_sub_norm = bn_align(weights->up + matrix_size(type, inner, hidden), part);
     weights->down = weights->ffn_sub_norm + bn_align(2 * inner, 4);
-    weights->layer_size = weights->down + matrix_size(type, hidden, inner);
+    weights->layer_size = bn_align(weights->down + matrix_size(type, hidden, inner), part);
 
     weights->rope_step = BN_HEADER_SIZE;
     weights->embedding = weights->rope_step + 2 * config->head_dim;
     weights->layers = weights->embedding + 4 + config->vocab_size * bn_embedding_row_size(config);
-    weights->final_norm = weights->layers + config->num_layers * weights->layer_size;
+    weights->final_norm = weights->layers;
+    if (!config->layers_apart) {
+        weights->final_norm += config->num_layers * weights->layer_size;
+    }
     weights->head = weights->final_norm + bn_align(2 * hidden, 4);
     weights->end =
         weights->head +
@@ -197,13 +210,19 @@ static int is_matrix(const uint8_t *data, uint32_t type, uint32_t rows, uint32_t
     return sound;
 }
 
-static int is_layer(const uint8_t *layer, const bn_config_t *config, const bn_weights_t *w) {
+int bn_is_part(const uint8_t *layer, uint32_t part, const bn_config_t *config, const bn_weights_t *w) {
     uint32_t hidden = config->hidden_size, inner = config->intermediate_size, type = config->weight_type;
     uint32_t query = bn_query_size(config), kv = bn_kv_size(config);
-    return is_matrix(layer + w->q, type, query, hidden) && is_matrix(layer + w->k, type, kv, hidden) &&
-           is_matrix(layer + w->v, type, kv, hidden) && is_matrix(layer + w->o, type, hidden, query) &&
-           is_matrix(layer + w->gate, type, inner, hidden) && is_matrix(layer + w->up, type, inner, hidden) &&
-           is_matrix(layer + w->down, type, hidden, inner);
+    switch (part) {
+    case BN_ATTENTION_PART:
+        return is_matrix(layer + w->q, type, query, hidden) && is_matrix(layer + w->k, type, kv, hidden) &&
+               is_matrix(layer + w->v, type, kv, hidden) && is_matrix(layer + w->o, type, hidden, query);
+    case BN_GATE_UP_PART:
+        return is_matrix(layer + w->gate, type, inner, hidden) &&
+               is_matrix(layer + w->up, type, inner, hidden);
+    default:
+        return is_matrix(layer + w->down, type, hidden, inner);
+    }
 }
 
 static int check_weights(const uint8_t *model, const bn_config_t *config, const bn_weights_t *w) {
@@ -214,8 +233,10 @@ static int check_weights(const uint8_t *model, const bn_config_t *config, const 
         sound =
             sound && is_matrix(model + w->head, config->head_type, config->vocab_size, config->hidden_size);
     }
-    for (uint32_t i = 0; i < config->num_layers; i++) {
-        sound = sound && is_layer(model + w->layers + i * w->layer_size, config, w);
+    for (uint32_t i = 0; i < config->num_layers && !config->layers_apart; i++) {
+        for (uint32_t part = 0; part < BN_PARTS; part++) {
+            sound = sound && bn_is_part(model + w->layers + i * w->layer_size, part, config, w);
+        }
     }
     return sound ? BN_OK : BN_ERR_LAYOUT;
 }
@@ -371,7 +392,7 @@ int bn_check(const void *data, size_t size) {
     }
     // Before the other fields: a damaged file should be called damaged, not unsupported.
     uint32_t file_size = read_u32(model + OFFSET_FILE_SIZE);
-    if (crc32(model + OFFSET_SHAPE, file_size - OFFSET_SHAPE) != read_u32(model + OFFSET_CRC)) {
+    if (bn_crc32(0, model + OFFSET_SHAPE, file_size - OFFSET_SHAPE) != read_u32(model + OFFSET_CRC)) {
         return BN_ERR_CHECKSUM;
     }
     bn_config_t config;

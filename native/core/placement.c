@@ -1,12 +1,11 @@
 // Where the weights of the layers are read from: where the model lies, from a copy, or from a buffer for one
-// layer that is filled in the background, because flash behind a cache is many times slower than RAM.
+// layer that is filled in the background, because flash behind a cache is many times slower than RAM, and
+// PSRAM on pins cannot be used in place at all.
 //
 // A stream fetches parts of a layer in the order in which they are computed. The buffer has a place for each
 // part, so a part can be on its way while the two before it are waiting or computed; none arrives before the
 // part that had its place is finished.
 #include "core.h"
-
-enum { PARTS = BN_DOWN_PART + 1 };
 
 static uint32_t room(const bn_config_t *config, const bn_weights_t *weights, uint32_t placement) {
     switch (placement) {
@@ -37,30 +36,21 @@ int bn_placement_size(const void *model, size_t size, unsigned placement) {
     return (int)room(&config, &weights, placement);
 }
 
-int bn_place(void *memory, size_t state_size, const void *model, unsigned placement, int dma_channel) {
-    bn_state_t *state = memory;
-    int err = bn_check_owner(state, model);
-    if (err) {
-        return err;
-    }
-    if (placement > BN_STREAMED || dma_channel < BN_NO_DMA || dma_channel > BN_LAST_DMA_CHANNEL) {
-        return BN_ERR_RANGE;
-    }
-    if (state_size < state->buffers.size ||
-        state_size - state->buffers.size < room(&state->config, &state->weights, placement)) {
-        return BN_ERR_STATE;
-    }
-    state->placement = placement;
-    state->dma_channel = dma_channel;
-    state->fetched = 0;
-    if (placement == BN_COPIED) {
-        const uint8_t *layers = (const uint8_t *)model + state->weights.layers;
-        bn_copy((uint8_t *)memory + state->buffers.size, layers, bn_room(state));
-    }
-    return BN_OK;
+static int is_in_range(int value, int low, int high) {
+    return low <= value && value <= high;
 }
 
-// The part's first byte within its layer; the end of the layer for PARTS.
+int bn_is_placed(const bn_state_t *state) {
+    if (!state->config.layers_apart) {
+        return is_in_range(state->dma_channel, BN_NO_DMA, BN_LAST_DMA_CHANNEL);
+    }
+    return BN_HAS_PSRAM && state->placement == BN_STREAMED &&
+           is_in_range(state->dma_channel, 0, BN_LAST_DMA_CHANNEL) &&
+           is_in_range(state->request_channel, 0, BN_LAST_DMA_CHANNEL) &&
+           is_in_range(state->state_machine, 0, BN_LAST_STATE_MACHINE);
+}
+
+// The part's first byte within its layer; the end of the layer for BN_PARTS.
 static uint32_t part_start(const bn_weights_t *weights, uint32_t part) {
     switch (part) {
     case BN_ATTENTION_PART:
@@ -94,10 +84,10 @@ void bn_fetch_ahead(bn_source_t *source) {
     if (source->arrived < source->requested && bn_fetch_is_done(state->dma_channel)) {
         source->arrived = source->requested;
     }
-    if (source->arrived < source->requested || source->requested == source->finished + PARTS) {
+    if (source->arrived < source->requested || source->requested == source->finished + BN_PARTS) {
         return;
     }
-    if (source->next_part == PARTS) {
+    if (source->next_part == BN_PARTS) {
         source->next_part = 0;
         source->next_layer++;
         if (source->next_layer == state->config.num_layers) {
@@ -106,8 +96,12 @@ void bn_fetch_ahead(bn_source_t *source) {
     }
     uint32_t start = part_start(&state->weights, source->next_part);
     uint32_t size = part_start(&state->weights, source->next_part + 1) - start;
-    const uint8_t *layer = source->layers + source->next_layer * state->weights.layer_size;
-    bn_fetch(state->dma_channel, source->buffer + start, layer + start, size);
+    uint32_t from = source->next_layer * state->weights.layer_size + start;
+    if (state->config.layers_apart) {
+        bn_fetch_psram(state, source->buffer + start, from, size);
+    } else {
+        bn_fetch(state->dma_channel, source->buffer + start, source->layers + from, size);
+    }
     source->next_part++;
     source->requested++;
 }
@@ -143,4 +137,81 @@ void bn_close_source(bn_source_t *source) {
         }
     }
     source->state->fetched = source->arrived - source->finished;
+}
+
+static int place(bn_state_t *state, size_t state_size, unsigned placement, int dma_channel) {
+    if (state_size < state->buffers.size ||
+        state_size - state->buffers.size < room(&state->config, &state->weights, placement)) {
+        return BN_ERR_STATE;
+    }
+    state->placement = placement;
+    state->dma_channel = dma_channel;
+    state->fetched = 0;
+    return bn_is_placed(state) ? BN_OK : BN_ERR_RANGE;
+}
+
+int bn_place(void *memory, size_t state_size, const void *model, unsigned placement, int dma_channel) {
+    bn_state_t *state = memory;
+    int err = bn_check_owner(state, model);
+    if (err) {
+        return err;
+    }
+    if (placement > BN_STREAMED) {
+        return BN_ERR_RANGE;
+    }
+    if (state->config.layers_apart) {
+        return BN_ERR_APART;
+    }
+    err = place(state, state_size, placement, dma_channel);
+    if (err == BN_OK && placement == BN_COPIED) {
+        const uint8_t *layers = (const uint8_t *)model + state->weights.layers;
+        bn_copy((uint8_t *)memory + state->buffers.size, layers, bn_room(state));
+    }
+    return err;
+}
+
+// All layers once, by the way they will come for every token.
+static int check_layers(bn_state_t *state, const uint8_t *model) {
+    const bn_weights_t *w = &state->weights;
+    bn_source_t source;
+    uint32_t crc = 0;
+    int sound = 1;
+    bn_open_source(&source, state, model);
+    for (uint32_t i = 0; i < state->config.num_layers; i++) {
+        for (uint32_t part = 0; part < BN_PARTS; part++) {
+            const uint8_t *layer = bn_begin_part(&source, i);
+            uint32_t start = part_start(w, part);
+            crc = bn_crc32(crc, layer + start, part_start(w, part + 1) - start);
+            sound = sound && bn_is_part(layer, part, &state->config, w);
+            bn_end_part(&source);
+        }
+    }
+    bn_close_source(&source);
+    if (crc != bn_layers_crc(model)) {
+        return BN_ERR_LAYERS;
+    }
+    return sound ? BN_OK : BN_ERR_LAYOUT;
+}
+
+int bn_place_psram(void *memory, size_t state_size, const void *model, int dma_channel, int request_channel,
+    int state_machine) {
+    bn_state_t *state = memory;
+    int err = bn_check_owner(state, model);
+    if (err) {
+        return err;
+    }
+    if (!BN_HAS_PSRAM) {
+        return BN_ERR_APART;
+    }
+    if (!state->config.layers_apart || state->weights.layer_size * state->config.num_layers > BN_PSRAM_SIZE) {
+        return BN_ERR_RANGE;
+    }
+    state->request_channel = request_channel;
+    state->state_machine = state_machine;
+    err = place(state, state_size, BN_STREAMED, dma_channel);
+    err = err ? err : check_layers(state, model);
+    if (err) {
+        state->placement = BN_UNPLACED;
+    }
+    return err;
 }

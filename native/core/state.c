@@ -76,8 +76,9 @@ int bn_init(void *memory, size_t state_size, const void *model, size_t size, uns
     bn_locate_weights(&state->config, &state->weights);
     locate_buffers(&state->config, window ? window : state->config.window, &state->buffers);
     bn_fill_weights((uint8_t *)memory + state->buffers.softmax);
-    state->placement = BN_IN_PLACE;
+    state->placement = state->config.layers_apart ? BN_UNPLACED : BN_IN_PLACE;
     state->dma_channel = BN_NO_DMA;
+    state->request = 0;
     state->fetched = 0;
     return bn_reset(state, model);
 }
@@ -135,8 +136,7 @@ int bn_check_state(const void *memory, size_t state_size, const void *model, siz
         return BN_ERR_STATE;
     }
     if (state->placement > BN_STREAMED || bn_room(state) > state_size - buffers.size ||
-        state->dma_channel < BN_NO_DMA || state->dma_channel > BN_LAST_DMA_CHANNEL ||
-        state->fetched > BN_DOWN_PART + 1) {
+        state->fetched > BN_PARTS || !bn_is_placed(state)) {
         return BN_ERR_STATE;
     }
     return BN_OK;

@@ -23,6 +23,8 @@ static const char *error_text(int err) {
         return "state: too small, or made for another model: call init with state_size() bytes";
     case BN_ERR_TOKEN:
         return "tokens: a token is not below the vocabulary's size";
+    case BN_ERR_APART:
+        return "model: its layers are apart: it needs PSRAM on pins";
     case BN_ERR_EMPTY:
         return "no token has been fed since reset or begin: call feed first";
     default:
@@ -79,11 +81,8 @@ static unsigned get_placement(size_t n_args, const mp_obj_t *args, size_t index)
     return (unsigned)placement;
 }
 
-static int get_dma_channel(size_t n_args, const mp_obj_t *args, size_t index) {
-    mp_int_t channel = BN_NO_DMA;
-    if (n_args > index) {
-        channel = mp_obj_get_int(args[index]);
-    }
+static int get_dma_channel(mp_obj_t obj) {
+    mp_int_t channel = mp_obj_get_int(obj);
     if (channel < BN_NO_DMA || channel > BN_LAST_DMA_CHANNEL) {
         mp_raise_ValueError("dma_channel must be 0 to 11, or -1 for none");
     }
@@ -133,12 +132,28 @@ static mp_obj_t bitnet_init(size_t n_args, const mp_obj_t *args) {
     mp_buffer_info_t model, state;
     get_buffers(args, &model, &state);
     unsigned window = get_window(n_args, args, 2), placement = get_placement(n_args, args, 3);
-    int dma_channel = get_dma_channel(n_args, args, 4);
+    int dma_channel = n_args > 4 ? get_dma_channel(args[4]) : BN_NO_DMA;
     check(bn_init(state.buf, state.len, model.buf, model.len, window));
     check(bn_place(state.buf, state.len, model.buf, placement, dma_channel));
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_init_obj, 2, 5, bitnet_init);
+
+// init_psram(model, state, window, dma_channel, request_channel, state_machine) -> whether PSRAM has the
+// layers
+static mp_obj_t bitnet_init_psram(size_t n_args, const mp_obj_t *args) {
+    mp_buffer_info_t model, state;
+    get_buffers(args, &model, &state);
+    check(bn_init(state.buf, state.len, model.buf, model.len, get_window(n_args, args, 2)));
+    int result = bn_place_psram(state.buf, state.len, model.buf, get_dma_channel(args[3]),
+        get_dma_channel(args[4]), (int)mp_obj_get_int(args[5]));
+    if (result == BN_ERR_LAYERS) {
+        return mp_const_false;
+    }
+    check(result);
+    return mp_const_true;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_init_psram_obj, 6, 6, bitnet_init_psram);
 
 // reset(model, state)
 static mp_obj_t bitnet_reset(size_t n_args, const mp_obj_t *args) {
@@ -256,6 +271,7 @@ mp_obj_t mpy_init(mp_obj_fun_bc_t *self, size_t n_args, size_t n_kw, mp_obj_t *a
     mp_store_global(MP_QSTR_check, MP_OBJ_FROM_PTR(&bitnet_check_obj));
     mp_store_global(MP_QSTR_state_size, MP_OBJ_FROM_PTR(&bitnet_state_size_obj));
     mp_store_global(MP_QSTR_init, MP_OBJ_FROM_PTR(&bitnet_init_obj));
+    mp_store_global(MP_QSTR_init_psram, MP_OBJ_FROM_PTR(&bitnet_init_psram_obj));
     mp_store_global(MP_QSTR_reset, MP_OBJ_FROM_PTR(&bitnet_reset_obj));
     mp_store_global(MP_QSTR_begin, MP_OBJ_FROM_PTR(&bitnet_begin_obj));
     mp_store_global(MP_QSTR_feed, MP_OBJ_FROM_PTR(&bitnet_feed_obj));

@@ -39,6 +39,18 @@ def test_a_bad_description_is_refused(tmp_path: Path, old: str, new: str, messag
     assert message in str(raised.value) and "\n" not in str(raised.value)
 
 
+def test_psram_on_pins(tmp_path: Path) -> None:
+    board = read_board("rp2040_psram")
+    assert b"PSRAM = {'size': 8388608, 'cs': 8, 'sck': 9, 'data': 10}\n" in board.config()
+    text = (BOARDS / "rp2040_psram" / "board.toml").read_text(encoding="utf-8")
+    (tmp_path / "rp2040_psram").mkdir()
+    (tmp_path / "rp2040_psram" / "board.toml").write_text(
+        text.replace("sck = 9 ", "sck = 7 "), encoding="utf-8"
+    )
+    with pytest.raises(BitnetError, match=r"psram\.sck is 7: it is the pin after psram\.cs, 9"):
+        read_board("rp2040_psram", tmp_path)
+
+
 def test_a_board_that_is_not_there() -> None:
     with pytest.raises(BitnetError, match=r"the boards are .*sim"):
         read_board("none")

@@ -147,6 +147,18 @@ def test_every_flipped_byte_is_refused() -> None:
             modelfile.read(flipped)
 
 
+def test_split_moves_the_layers_and_nothing_else() -> None:
+    data = random_model(SMALL, 3)
+    resident, layers = modelfile.split(data)
+    assert struct.unpack_from("<I", resident, 8) == (len(resident),)
+    assert struct.unpack_from("<I", resident, 52) == (zlib.crc32(layers),)
+    assert len(layers) % modelfile.PSRAM_BURST == 0
+    assert len(data) - len(resident) <= len(layers) < len(data) + 3 * 32 * SMALL.num_layers
+    for again in (resident, data[:-1]):
+        with pytest.raises(BitnetError):
+            modelfile.split(again)
+
+
 def test_refusals_say_what_is_wrong() -> None:
     data = random_model(SMALL, 3)
     sizes = struct.unpack_from("<5I", data, 32)
@@ -154,7 +166,8 @@ def test_refusals_say_what_is_wrong() -> None:
     cases = [
         (b"ELF!" + data[4:], "BITN"),
         (patched(data, 4, b"\1\0"), "version 1"),
-        (patched(data, 6, b"\1\0"), "reserved"),
+        (patched(data, 6, b"\1\0"), "file of their own"),
+        (patched(data, 6, b"\2\0"), "reserved"),
         (patched(data, 63, b"\1"), "reserved"),
         (data + b"\0", "larger than it claims"),
         (patched(data, 8, struct.pack("<I", 2**32 - 1)), "truncated"),

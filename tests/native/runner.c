@@ -1,13 +1,17 @@
 // Runs models under the sanitizers. Every buffer is a malloc of exactly its size, so that one byte too far is
 // caught. Input, repeated: u32 model_size, window, token_count, begin; the model; u16 tokens[token_count]. If
 // begin is not 0, bn_begin goes before the tokens. The number of tokens decides on the placement of the
-// weights. Output for each: i32 result of bn_init; if that is 0, for each token i32 result of bn_feed and, if
-// 0, the logits.
+// weights; if layers are apart, they are what lies behind the file. Output for each: i32 result of bn_init
+// and of placing; if that is 0, for each token i32 result of bn_feed and, if 0, the logits.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core.h"
+
+enum { DMA_CHANNEL = 3, REQUEST_CHANNEL = 11, STATE_MACHINE = 7 };
+
+void fill_psram(const void *data, uint32_t size);
 
 static void put(const void *data, size_t size) {
     if (fwrite(data, 1, size, stdout) != size) {
@@ -98,22 +102,63 @@ static void run_tokens(
     free(logits);
 }
 
+static int are_layers_apart(const void *model, size_t size) {
+    return size >= BN_HEADER_SIZE && ((const uint8_t *)model)[6] == 1;
+}
+
+// Moves what lies behind a file without layers into PSRAM; returns the file, in memory of its size.
+static void *take_layers(void *model, uint32_t *size, void **layers) {
+    uint32_t file_size = *size, layers_size = 0;
+    if (are_layers_apart(model, *size)) {
+        memcpy(&file_size, (const uint8_t *)model + 8, 4);
+        file_size = file_size < *size ? file_size : *size;
+        layers_size = *size - file_size;
+    }
+    *layers = malloc(layers_size ? layers_size : 1);
+    memcpy(*layers, (const uint8_t *)model + file_size, layers_size);
+    fill_psram(*layers, layers_size);
+    *size = file_size;
+    return realloc(model, file_size ? file_size : 1);
+}
+
+static int place(void *state, size_t size, const void *model, size_t model_size, unsigned placement) {
+    if (!are_layers_apart(model, model_size)) {
+        expect(
+            bn_place_psram(state, size, model, DMA_CHANNEL, REQUEST_CHANNEL, STATE_MACHINE) == BN_ERR_RANGE);
+        expect(bn_place(state, size - 1, model, placement, BN_NO_DMA) == BN_ERR_STATE);
+        return bn_place(state, size, model, placement, BN_NO_DMA);
+    }
+    const uint16_t token = 0;
+    expect(bn_check_state(state, size, model, model_size) == BN_ERR_STATE);
+    expect(bn_feed(state, model, &token, 1) == BN_ERR_APART);
+    expect(bn_place(state, size, model, BN_STREAMED, BN_NO_DMA) == BN_ERR_APART);
+    expect(bn_place_psram(state, size, model, BN_NO_DMA, REQUEST_CHANNEL, STATE_MACHINE) == BN_ERR_RANGE);
+    expect(bn_place_psram(state, size, model, DMA_CHANNEL, -1, STATE_MACHINE) == BN_ERR_RANGE);
+    expect(bn_place_psram(state, size, model, DMA_CHANNEL, REQUEST_CHANNEL, 8) == BN_ERR_RANGE);
+    expect(
+        bn_place_psram(state, size - 1, model, DMA_CHANNEL, REQUEST_CHANNEL, STATE_MACHINE) == BN_ERR_STATE);
+    int result = bn_place_psram(state, size, model, DMA_CHANNEL, REQUEST_CHANNEL, STATE_MACHINE);
+    expect(bn_feed(state, model, &token, 1) == (result == BN_OK ? BN_OK : BN_ERR_APART));
+    expect(bn_reset(state, model) == BN_OK);
+    return result;
+}
+
 int main(void) {
     uint32_t header[4];
     while (fread(header, 1, sizeof(header), stdin) == sizeof(header)) {
-        void *model = get(header[0]);
+        void *layers, *model = take_layers(get(header[0]), &header[0], &layers);
         uint16_t *tokens = get(2 * (size_t)header[2]);
         int32_t result = bn_check(model, header[0]);
         int needed = result == BN_OK ? bn_state_size(model, header[0], header[1]) : result;
         unsigned placement = header[2] % (BN_STREAMED + 1);
+        placement = are_layers_apart(model, header[0]) ? BN_STREAMED : placement;
         int room = needed > 0 ? bn_placement_size(model, header[0], placement) : 0;
         size_t size = needed > 0 ? (size_t)(needed + room) : 1;
         void *state = malloc(size);
         if (needed > 0) {
             expect(bn_init(state, (size_t)needed - 1, model, header[0], header[1]) == BN_ERR_STATE);
-            result = bn_init(state, size, model, header[0], header[1]);
-            expect(bn_place(state, size - 1, model, placement, BN_NO_DMA) == BN_ERR_STATE);
-            expect(bn_place(state, size, model, placement, BN_NO_DMA) == BN_OK);
+            expect(bn_init(state, size, model, header[0], header[1]) == BN_OK);
+            result = place(state, size, model, header[0], placement);
         } else {
             result = needed;
         }
@@ -128,6 +173,7 @@ int main(void) {
         free(state);
         free(tokens);
         free(model);
+        free(layers);
     }
     return 0;
 }

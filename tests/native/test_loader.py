@@ -7,12 +7,28 @@ import zlib
 
 import numpy as np
 import pytest
-from bitnet_cli.modelfile import BINARY, TERNARY, Config, Prefix
+from bitnet_cli.modelfile import BINARY, TERNARY, Config, Prefix, split
 from bitnet_cli.random_model import random_model
-from targets import HostLibrary, Sanitized, TargetError, pack_run, target
+from targets import Emulated, HostLibrary, Sanitized, TargetError, pack_run, target
 
 OK = 0
-ALIGN, TRUNCATED, MAGIC, VERSION, CHECKSUM, CONFIG, LAYOUT, STATE, TOKEN, RANGE, EMPTY = range(-1, -12, -1)
+(
+    ALIGN,
+    TRUNCATED,
+    MAGIC,
+    VERSION,
+    CHECKSUM,
+    CONFIG,
+    LAYOUT,
+    STATE,
+    TOKEN,
+    RANGE,
+    EMPTY,
+    APART,
+    LAYERS_DIFFER,
+) = range(-1, -14, -1)
+
+NO_DMA = 0xFFFFFFFF
 
 MERGES = [(104, 105), (256, 33)]
 VOCAB = 264
@@ -78,6 +94,10 @@ def patched(at: int, layout: str, *values: int) -> bytes:
     return sealed(model)
 
 
+def weights_end(model: bytes) -> int:
+    return 64 + int(struct.unpack_from("<I", model, 32)[0])
+
+
 def result(model: bytes, tokens: tuple[int, ...] = (1, 2)) -> int:
     """The error a run under the sanitizers ends with."""
     try:
@@ -120,7 +140,9 @@ WRONG_FIELDS = [
     ("magic", 0, "4B", (0x42, 0x49, 0x54, 0x4D), MAGIC),
     ("version-1", 4, "H", (1,), VERSION),
     ("version-0", 4, "H", (0,), VERSION),
-    ("reserved-begin", 6, "H", (1,), CONFIG),
+    ("layers-apart", 6, "H", (1,), LAYOUT),
+    ("reserved-begin", 6, "H", (2,), CONFIG),
+    ("reserved-begin-end", 6, "H", (0x8000,), CONFIG),
     ("file_size-larger", 8, "I", (len(MODEL) + 1,), TRUNCATED),
     ("file_size-largest", 8, "I", (0xFFFFFFFF,), TRUNCATED),
     ("file_size-smaller", 8, "I", (len(MODEL) - 1,), LAYOUT),
@@ -232,6 +254,135 @@ def test_a_prefix_needs_labels() -> None:
     assert result(sealed(model)) == LAYOUT
 
 
+# --- a file without its layers: bytes behind it are in PSRAM ---
+
+RESIDENT, LAYERS_APART = split(MODEL)
+RESIDENT_PREFIX = len(RESIDENT) - PREFIX_SIZE
+RESIDENT_TOKENIZER = (64 + struct.unpack_from("<I", RESIDENT, 32)[0] + 15) & ~15
+
+
+def apart(model: bytes | bytearray, layers: bytes = LAYERS_APART) -> bytes:
+    """A resident file with the right checksum, and what PSRAM holds."""
+    return sealed(model) + layers
+
+
+def patched_resident(at: int, layout: str, *values: int) -> bytes:
+    model = bytearray(RESIDENT)
+    struct.pack_into("<" + layout, model, at, *values)
+    return apart(model)
+
+
+def with_layers(layers: bytes) -> bytes:
+    """With the right checksums: what is wrong with the layers is then to be found."""
+    model = bytearray(RESIDENT)
+    struct.pack_into("<I", model, 52, zlib.crc32(layers))
+    return apart(model, layers)
+
+
+def test_layers_apart_give_the_same_logits() -> None:
+    runner = target("x86-64-sanitized")
+    for weight_type, head_type in ((TERNARY, 0), (BINARY, TERNARY), (TERNARY, BINARY)):
+        model = make_model(weight_type, head_type)
+        whole = runner.logits(model, [1, 2, 3], begin=True)
+        assert np.array_equal(runner.logits(b"".join(split(model)), [1, 2, 3], begin=True), whole)
+
+
+@pytest.mark.parametrize(
+    "size", [*range(8, 64, 3), 64, 65, RESIDENT_TOKENIZER, RESIDENT_PREFIX, len(RESIDENT) - 1]
+)
+def test_truncation_of_a_resident_file(size: int) -> None:
+    assert result(RESIDENT[:size]) == TRUNCATED
+
+
+@pytest.mark.parametrize("size", [64, 100, RESIDENT_TOKENIZER, RESIDENT_PREFIX, len(RESIDENT) - 1])
+def test_truncation_that_a_resident_header_admits(size: int) -> None:
+    model = bytearray(RESIDENT[:size])
+    struct.pack_into("<I", model, 8, size)
+    assert result(sealed(model)) == LAYOUT
+
+
+@pytest.mark.parametrize("size", [0, 1, 32, len(LAYERS_APART) // 2, len(LAYERS_APART) - 1])
+def test_layers_that_are_not_all_there(size: int) -> None:
+    assert result(RESIDENT + LAYERS_APART[:size]) == LAYERS_DIFFER
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_flipped_bit_of_layers_or_resident_file(seed: int) -> None:
+    rng = random.Random(seed)
+    for start, data, error in ((0, LAYERS_APART, LAYERS_DIFFER), (12, RESIDENT, CHECKSUM)):
+        flipped = bytearray(data)
+        flipped[rng.randrange(start, len(data))] ^= 1 << rng.randrange(8)
+        both = (RESIDENT, bytes(flipped)) if data is LAYERS_APART else (bytes(flipped), LAYERS_APART)
+        assert result(b"".join(both)) == error
+
+
+WRONG_RESIDENT_FIELDS = [
+    ("not-apart", 6, "H", (0,), CONFIG),
+    ("reserved-flag", 6, "H", (3,), CONFIG),
+    ("reserved", 56, "B", (1,), CONFIG),
+    ("reserved-end", 63, "B", (1,), CONFIG),
+    ("layers_crc", 52, "I", (zlib.crc32(LAYERS_APART) ^ 1,), LAYERS_DIFFER),
+    ("file_size-smaller", 8, "I", (len(RESIDENT) - 1,), LAYOUT),
+    ("num_layers-more", 22, "B", (3,), LAYOUT),
+    ("intermediate_size-other", 20, "H", (32,), LAYERS_DIFFER),
+    ("weight_type-other", 28, "B", (BINARY,), LAYERS_DIFFER),
+    ("weights_size-more", 32, "I", (struct.unpack_from("<I", RESIDENT, 32)[0] + 16,), LAYOUT),
+    ("weights_size-whole", 32, "I", (WEIGHTS_SIZE,), LAYOUT),
+    ("weights_size-largest", 32, "I", (0xFFFFFFFF,), LAYOUT),
+    ("tokenizer_size-largest", 36, "I", (0xFFFFFFFF,), LAYOUT),
+    ("prefix_size-largest", 48, "I", (0xFFFFFFFF,), LAYOUT),
+    ("embedding-scale", EMBEDDING, "H", (16383,), LAYOUT),
+    ("head-scale", weights_end(RESIDENT) - 4, "I", (0,), LAYOUT),
+    ("positions-more", RESIDENT_PREFIX, "H", (POSITIONS + 1,), LAYOUT),
+]
+
+
+@pytest.mark.parametrize(
+    ("at", "layout", "values", "error"),
+    [f[1:] for f in WRONG_RESIDENT_FIELDS],
+    ids=[f[0] for f in WRONG_RESIDENT_FIELDS],
+)
+def test_wrong_field_of_a_resident_file(at: int, layout: str, values: tuple[int, ...], error: int) -> None:
+    assert result(patched_resident(at, layout, *values)) == error
+
+
+def test_layers_with_the_right_checksum_are_checked_like_others() -> None:
+    whole = scale_offsets(TERNARY)[1:-1]
+    for at in whole:
+        scale = MODEL[at : at + 4]
+        first = LAYERS_APART.index(scale)
+        for value, error in ((242, OK), (243, LAYOUT)):
+            layers = LAYERS_APART[: first + 4] + bytes([value]) + LAYERS_APART[first + 5 :]
+            assert result(with_layers(layers)) == error
+        assert result(with_layers(LAYERS_APART[:first] + bytes(4) + LAYERS_APART[first + 4 :])) == LAYOUT
+
+
+def test_more_layers_than_psram_holds() -> None:
+    called = target("x86-64")
+    assert isinstance(called, HostLibrary)
+    config = Config(VOCAB, 512, 2048, 24, 8, 2, 32, weight_type=BINARY)
+    resident, layers = split(random_model(config, 1))
+    assert len(layers) > 8 << 20
+    state, at = called.open(resident)
+    assert called.call("bn_place_psram", state, 1 << 30, at, 0, 1, 2) == RANGE
+
+
+@pytest.mark.parametrize("name", ["x86-64", "cortex-m0plus", "cortex-m7", "rv32imc", "xtensa"])
+def test_layers_apart_are_refused_elsewhere(name: str) -> None:
+    called = target(name)
+    assert isinstance(called, HostLibrary | Emulated)
+    state, at = called.open(RESIDENT)
+    needed = called.call("bn_state_size", at, len(RESIDENT), 0)
+    size = needed + called.call("bn_placement_size", at, len(RESIDENT), 2)
+    token = called.allocate(bytes(2))
+    for placement in range(3):
+        assert called.call("bn_place", state, size, at, placement, NO_DMA) == APART
+    assert called.call("bn_feed", state, at, token, 1) == APART
+    assert called.call("bn_check_state", state, needed, at, len(RESIDENT)) == STATE
+    if name in ("cortex-m7", "rv32imc", "xtensa"):
+        assert called.call("bn_place_psram", state, size, at, 0, 1, 2) == APART
+
+
 @pytest.mark.parametrize("byte", [0x00, 0x7F, 0x80, 0x88, 0xFF])
 def test_a_prefix_may_hold_anything(byte: int) -> None:
     """Codes of −8 and exponents at both ends: no sanitizer may complain."""
@@ -298,7 +449,7 @@ def test_a_state_that_was_tampered_with(seed: int) -> None:
     state, at = called.open(MODEL)
     size = called.call("bn_state_size", at, len(MODEL), 0)
     content = bytearray(called.read(state, size))
-    where = random.Random(seed).randrange(136)  # up to and with the buffers' offsets
+    where = random.Random(seed).randrange(140)  # up to and with the buffers' offsets
     content[where] ^= 0x81
     assert called.call("bn_check_state", called.allocate(bytes(content)), size, at, len(MODEL)) == STATE
 
@@ -350,7 +501,7 @@ def _fuzzed(rng: random.Random, bases: list[bytes]) -> bytes:
 
 def test_fuzzed_files_stay_within_their_memory() -> None:
     rng = random.Random(1)
-    bases = [MODEL, make_model(BINARY, TERNARY, 4), make_model(TERNARY, BINARY, 8)]
+    bases = [MODEL, make_model(BINARY, TERNARY, 4), make_model(TERNARY, BINARY, 8), RESIDENT + LAYERS_APART]
     records = [
         pack_run(
             _fuzzed(rng, bases),
@@ -394,10 +545,6 @@ def test_ternary_bytes_are_checked(head_type: int) -> None:
         assert model[first] < 243
         assert result(sealed(model[:first] + bytes([242]) + model[first + 1 :])) == OK
         assert result(sealed(model[:first] + bytes([243]) + model[first + 1 :])) == LAYOUT
-
-
-def weights_end(model: bytes) -> int:
-    return 64 + int(struct.unpack_from("<I", model, 32)[0])
 
 
 def scale_offsets(weight_type: int) -> list[int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from bitnet_cli.build import module_path
-from bitnet_cli.modelfile import Config
+from bitnet_cli.modelfile import Config, split
 from bitnet_cli.oracle import Oracle
 from bitnet_cli.paths import DEVICE
 from bitnet_cli.random_model import random_model
@@ -27,15 +27,18 @@ _bitnet.feed(model, state, tokens, 6)
 ids, permille = array("H", [0] * 3), array("H", [0] * 3)
 allowed = bytearray(b"\\xff" * 5)
 both = bytearray(model) + bytearray(len(state))
+resident = open(sys.argv[3], "rb").read()
 """
 
 
 def run(tmp_path: Path, script: str) -> str:
     """What the script prints in MicroPython."""
     (tmp_path / "model.bitnet").write_bytes(MODEL)
+    (tmp_path / "resident.bitnet").write_bytes(split(MODEL)[0])
     (tmp_path / "script.py").write_text(PROLOGUE + script)
     folder = module_path(DEVICE / "natmod", "x64").parent
-    command = [find_micropython(), tmp_path / "script.py", folder, tmp_path / "model.bitnet"]
+    files = [tmp_path / "model.bitnet", tmp_path / "resident.bitnet"]
+    command = [find_micropython(), tmp_path / "script.py", folder, *files]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -94,6 +97,10 @@ WRONG = {
     "_bitnet.init(model, state, -1)": "window must be 1 to 256",
     "_bitnet.init(model, bytearray(100))": "state: too small",
     "_bitnet.init(model, bytes(state))": "",
+    "_bitnet.init(resident, state)": "its layers are apart: it needs PSRAM on pins",
+    "_bitnet.init(resident, state); _bitnet.feed(resident, state, tokens, 1)": "its layers are apart",
+    "_bitnet.init_psram(resident, state, 0, 0, 1, 6)": "its layers are apart: it needs PSRAM on pins",
+    "_bitnet.init_psram(resident, state, 0, 12, 1, 6)": "dma_channel must be 0 to 11",
     "_bitnet.feed(model, bytearray(len(state)), tokens, 1)": "call init",
     "_bitnet.feed(model, bytearray(10), tokens, 1)": "state: too small",
     "_bitnet.feed(model, state[:-4], tokens, 1)": "state: too small",
