@@ -1,4 +1,4 @@
-"""A client for the board's AT commands, over a real serial port or a pty."""
+"""A client for the board's AT commands, over a serial port, a pty or a socket."""
 
 import re
 import time
@@ -54,6 +54,7 @@ class Answer:
 class AtClient:
     """Sends commands to a board and waits for their final result codes.
 
+    port: a device, or a URL that pyserial knows, such as socket://192.168.1.5:2000 of a serial server.
     trace, if given, is called with each line sent (">", line) and received ("<", line).
     """
 
@@ -67,7 +68,7 @@ class AtClient:
         self.timeout = timeout
         self.trace = trace
         try:
-            self._serial = serial.Serial(port, baudrate, timeout=timeout, write_timeout=timeout)
+            self._serial = serial.serial_for_url(port, baudrate, timeout=timeout, write_timeout=timeout)
         except (serial.SerialException, ValueError) as error:
             raise AtError(f"cannot open the port {port}: {error}") from None
 

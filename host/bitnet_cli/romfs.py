@@ -4,25 +4,61 @@ The format is described in MicroPython's extmod/vfs_rom.c; mpremote writes it wi
 """
 
 from collections.abc import Mapping
+from typing import TypeAlias, Union
 
 ALIGNMENT = 16
 
 _MAGIC = b"\xd2\xcd\x31"  # the record kind 0x14a6b1
 _PADDING = 1
 _DATA = 2
+_DIRECTORY = 4
 _FILE = 5
 _LENGTH_SIZE = 5  # lengths are written in five bytes each, so that offsets do not depend on them
 
 
+_Entries: TypeAlias = dict[str, Union[bytes, "_Entries"]]
+
+
 def image(files: Mapping[str, bytes]) -> bytes:
-    """An image with these files in its root; the data of each begins at a multiple of 16 bytes."""
+    """An image with the files of these paths; the data of each begins at a multiple of 16 bytes."""
     start = len(_MAGIC) + _LENGTH_SIZE
-    body = b""
-    for name, data in files.items():
-        body += _file(name.encode(), data, start + len(body))
+    body = _records(_tree(files), start)
     if (start + len(body)) % 2:  # the format wants an even size
         body += bytes([_PADDING, 1, 0])
     return _MAGIC + _length(len(body)) + body
+
+
+def _tree(files: Mapping[str, bytes]) -> _Entries:
+    """Folders as dictionaries of what is in them."""
+    root: _Entries = {}
+    for path, data in files.items():
+        *folders, name = path.split("/")
+        entries = root
+        for folder in folders:
+            inner = entries.setdefault(folder, {})
+            assert isinstance(inner, dict), f"{folder} is a file and a folder"
+            entries = inner
+        entries[name] = data
+    return root
+
+
+def _records(entries: _Entries, offset: int) -> bytes:
+    """The records of a folder's entries; the first will lie at this offset of the image."""
+    body = b""
+    for name, entry in entries.items():
+        at = offset + len(body)
+        if isinstance(entry, dict):
+            body += _directory(name.encode(), entry, at)
+        else:
+            body += _file(name.encode(), entry, at)
+    return body
+
+
+def _directory(name: bytes, entries: _Entries, offset: int) -> bytes:
+    """The record of a folder, which will lie at this offset of the image."""
+    head = _length(len(name)) + name
+    payload = head + _records(entries, offset + 1 + _LENGTH_SIZE + len(head))
+    return bytes([_DIRECTORY]) + _length(len(payload)) + payload
 
 
 def _file(name: bytes, data: bytes, offset: int) -> bytes:

@@ -2,7 +2,9 @@
 
 import json
 import random
+import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -58,9 +60,23 @@ def test_parse_infer_refuses(line: str) -> None:
         at.parse_infer((line,))
 
 
-def test_no_port() -> None:
+@pytest.mark.parametrize("port", ["/dev/no-such-port", "socket://127.0.0.1:1", "no-such-scheme://a"])
+def test_no_port(port: str) -> None:
     with pytest.raises(at.AtError, match="cannot open the port"):
-        at.AtClient("/dev/no-such-port")
+        at.AtClient(port)
+
+
+def test_a_socket_is_a_port() -> None:
+    def serve() -> None:
+        line, _ = server.accept()
+        with line:
+            assert line.recv(100) == b"AT\r"
+            line.sendall(b"\r\nOK\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        with at.AtClient(f"socket://127.0.0.1:{server.getsockname()[1]}") as client:
+            assert client.command("AT").ok
 
 
 def test_a_reader_that_is_gone_is_not_the_board() -> None:
