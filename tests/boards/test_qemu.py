@@ -66,7 +66,7 @@ def test_answers_as_the_simulated_board_does(board: QemuBoard) -> None:
     with SimulatedBoard() as simulated, AtClient(simulated.port) as at:
         expected = session(at)
     with AtClient(board.port, timeout=ANSWER_TIMEOUT) as at:
-        at.wait_for_line("ready", BOOT_TIMEOUT)
+        at.wait_until_ready(BOOT_TIMEOUT)
         assert session(at) == expected
     assert sum(line.startswith("+INFER: ") and ",*," in line for line in expected) == len(PHRASES)
 
