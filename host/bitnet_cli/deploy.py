@@ -19,7 +19,7 @@ from .build import module_path
 from .errors import BitnetError
 from .files import read_file
 from .link import Link
-from .modelfile import read
+from .modelfile import read, split
 from .paths import DEVICE
 
 Progress = Callable[[str, int, int], None]
@@ -85,7 +85,8 @@ def deploy(link: Link, board: Board, model: Path, progress: Progress) -> Deploym
     files = unit_files(board, is_frozen=target.frozen is not None)
     region: bytes | None = None
     if target.region == "romfs":
-        region = romfs.image({model.with_suffix(".bitnet").name: data})
+        region, apart = place_model(board, model, data, target.region_size)
+        files += apart
     elif target.region == "raw":
         region = data
     else:
@@ -106,6 +107,25 @@ def deploy(link: Link, board: Board, model: Path, progress: Progress) -> Deploym
     all_paths = [file.path for file in files] + (["flash"] if region is not None else [])
     there = tuple(path for path in all_paths if path not in written and path not in kept)
     return Deployment(tuple(written), there, kept)
+
+
+def place_model(board: Board, path: Path, data: bytes, room: int) -> tuple[bytes, list[File]]:
+    """A ROMFS with a model, and the files beside it.
+
+    A model too large for `room` bytes is split if the board has PSRAM on pins: its layers become a file, from
+    which the board fills the PSRAM. Raises BitnetError if they are larger than that.
+    """
+    name = path.with_suffix(".bitnet").name
+    image = romfs.image({name: data})
+    if len(image) <= room or board.psram is None or board.psram.kind != "pio":
+        return image, []
+    resident, layers = split(data)
+    if len(layers) > board.psram.size:
+        raise BitnetError(
+            f"{path}: its layers take {len(layers):,} bytes and the PSRAM of {board.name} has "
+            f"{board.psram.size:,}"
+        )
+    return romfs.image({name: resident}), [File(f"{_MODEL_FOLDER}/{path.stem}.layers", layers)]
 
 
 def read_model(path: Path) -> bytes:
@@ -254,7 +274,7 @@ def _remove_shadows(link: Link, files: Sequence[File]) -> None:
     """Remove what would be imported or loaded instead of what we wrote: sources, and other models."""
     sources = [file.path.removesuffix(".mpy") + ".py" for file in files if file.path.endswith(".mpy")]
     link.ask(f"remove({sources!r})")
-    models = [file.path for file in files if file.path.startswith(_MODEL_FOLDER + "/")]
+    models = [file.path for file in files if file.path.endswith(".bitnet")]
     if models:
         link.ask(f"remove_others({_MODEL_FOLDER!r}, {models[0].split('/')[-1]!r})")
 

@@ -2,15 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from littlefs import LittleFS
 
-from . import romfs
 from .board import Board, Region
 from .build import Report
-from .deploy import read_model, unit_files
+from .deploy import File, place_model, read_model, unit_files
 from .errors import BitnetError
 from .files import write_atomically
 from .firmware import build_firmware
@@ -51,10 +51,11 @@ def build_image(board: Board, model: Path, report: Report, firmware: bytes | Non
     if firmware is None:
         built = build_firmware(board, report)
         firmware, uf2 = built.binary, built.uf2
+    model_image, apart = place_model(board, model, data, flash.romfs.size)
     parts = (
         Part("firmware.bin", flash.firmware, firmware),
-        Part("romfs.img", flash.romfs, romfs.image({model.with_suffix(".bitnet").name: data})),
-        Part("filesystem.img", flash.filesystem, _filesystem(board, flash.filesystem)),
+        Part("romfs.img", flash.romfs, model_image),
+        Part("filesystem.img", flash.filesystem, _filesystem(board, flash.filesystem, apart)),
     )
     for part in parts:
         if len(part.data) > part.region.size:
@@ -64,8 +65,8 @@ def build_image(board: Board, model: Path, report: Report, firmware: bytes | Non
     return Image(board.name, parts, uf2)
 
 
-def _filesystem(board: Board, region: Region) -> bytes:
-    """A littlefs with what `deploy` would write beside our firmware."""
+def _filesystem(board: Board, region: Region, more: Sequence[File]) -> bytes:
+    """A littlefs with what `deploy` would write beside our firmware, and more files."""
     filesystem = LittleFS(
         block_size=_BLOCK,
         block_count=region.size // _BLOCK,
@@ -75,7 +76,7 @@ def _filesystem(board: Board, region: Region) -> bytes:
         lookahead_size=32,
         disk_version=_DISK_VERSION,
     )
-    for file in unit_files(board, is_frozen=True):
+    for file in (*unit_files(board, is_frozen=True), *more):
         folder = file.path.rpartition("/")[0]
         if folder:
             filesystem.makedirs(folder, exist_ok=True)

@@ -9,7 +9,10 @@ from bitnet_cli import cli
 from bitnet_cli.board import board_names, read_board
 from bitnet_cli.build import module_path
 from bitnet_cli.firmware import build_firmware
+from bitnet_cli.image import build_image
+from bitnet_cli.modelfile import BINARY, Config, split
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
+from bitnet_cli.random_model import random_model
 from littlefs import LittleFS
 
 _UF2_MAGIC = b"UF2\n"
@@ -41,12 +44,31 @@ def test_the_file_system_has_what_deploy_would_write(tmp_path: Path) -> None:
     given.write_bytes(bytes(1000))
     command = ["build", "--board", "esp32s3_n8r2", "--firmware", str(given), "--output", str(tmp_path)]
     assert cli.main(command) == 0
-    image = (tmp_path / "filesystem.img").read_bytes()
+    found = content((tmp_path / "filesystem.img").read_bytes(), "lib/_bitnet.mpy")
+    assert found == module_path(DEVICE / "natmod", "xtensawin").read_bytes()
+
+
+def test_a_model_larger_than_the_romfs_is_split_for_psram_on_pins(tmp_path: Path) -> None:
+    board = read_board("rp2040_psram")
+    assert board.flash
+    data = random_model(Config(64, 1024, 4096, 2, 16, 4, 64, weight_type=BINARY, head_type=BINARY), 1)
+    assert len(data) > board.flash.romfs.size
+    (tmp_path / "large.bitnet").write_bytes(data)
+    resident, layers = split(data)
+    image = build_image(board, tmp_path / "large.bitnet", print, bytes(1000))
+    parts = {part.name: part.data for part in image.parts}
+    assert resident in parts["romfs.img"] and len(parts["romfs.img"]) < len(resident) + 1000
+    assert content(parts["filesystem.img"], "models/large.layers") == layers
+
+
+def content(image: bytes, path: str) -> bytes:
+    """Of a file in an image."""
     filesystem = LittleFS(block_size=4096, block_count=len(image) // 4096, mount=False)
     filesystem.context.buffer[:] = image
     filesystem.mount()
-    with filesystem.open("lib/_bitnet.mpy", "rb") as file:
-        assert file.read() == module_path(DEVICE / "natmod", "xtensawin").read_bytes()
+    with filesystem.open(path, "rb") as file:
+        found: bytes = file.read()
+        return found
 
 
 def test_what_cannot_be_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
