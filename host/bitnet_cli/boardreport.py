@@ -48,7 +48,7 @@ def draw(bench: BoardBench, path: Path) -> None:
     if bench.is_emulated:
         waits = [(phrase.flash_cycles or 0) / fastest.hertz * 1e3 for phrase in fastest.phrases]
         axes.barh(places, waits, color="tab:orange", label="of which waiting for flash")
-        axes.legend(frameon=False, loc="lower right")
+        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     axes.set_yticks(places, [phrase.text for phrase in fastest.phrases])
     axes.invert_yaxis()
     for place, milliseconds in zip(places, times, strict=True):

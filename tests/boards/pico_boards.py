@@ -6,7 +6,6 @@ from pathlib import Path
 from bitnet_cli.at import AtClient
 from bitnet_cli.board import read_board
 from bitnet_cli.firmware import build_firmware, build_rp2
-from bitnet_cli.link import Link
 from bitnet_cli.validate import wait_until_ready
 
 BOARD = read_board("rp2040_pico")
@@ -47,8 +46,3 @@ def model_line(port: str) -> str:
         wait_until_ready(client)
         (line,) = client.command("AT+MODEL?").lines
         return line
-
-
-def restart(port: str) -> None:
-    """Stop the board's program and start it again."""
-    Link(port, "agent.py").close()
