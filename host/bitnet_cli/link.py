@@ -130,7 +130,8 @@ class Link:
         with contextlib.suppress(*_FAULTS):
             self._transport.exit_raw_repl()
             self._transport.serial.write(b"\x04")  # a soft reset
-            self._transport.serial.flush()
+            # A socket that is closed with something unread in it may take back what was written.
+            self._transport.read_until(1, b"soft reboot\r\n", timeout=_READ_TIMEOUT)
         self._hang_up()
 
     def _hang_up(self) -> None:

@@ -13,6 +13,7 @@ from bitnet_cli.link import Link
 from bitnet_cli.oracle import Oracle
 from bitnet_cli.paths import STOCK_MODEL
 from bitnet_cli.simulator import SimulatedBoard
+from bitnet_cli.validate import validate
 from qemu_board import MACHINES, QemuBoard
 
 BOOT_TIMEOUT = 60.0  # seconds, on a machine that is busy otherwise
@@ -82,6 +83,12 @@ def test_logits(name: str, board: QemuBoard, record_property: Callable[..., None
     for piece, logits in zip(tokens, printed, strict=True):
         oracle.feed(piece)
         assert binascii.unhexlify(logits) == oracle.logits().astype("<i4").tobytes()
+
+
+def test_validates_over_a_socket(board: QemuBoard) -> None:
+    """REPL and AT commands one after the other on one line, as `bitnet-cli validate` has them."""
+    for check in validate(board.port, STOCK_MODEL, PHRASES):
+        assert check.is_good, check
 
 
 def test_cortex_m0_traps_unaligned_reads() -> None:
