@@ -16,6 +16,7 @@ from typing import Any
 from .at import AtClient, quote
 from .board import Board
 from .build import Report
+from .deploy import read_model
 from .errors import BitnetError
 from .image import build_image
 from .link import Link
@@ -94,7 +95,7 @@ def _frequencies(board: Board) -> tuple[int, ...]:
 
 
 def _kv_cache(model: Path) -> int:
-    config = read(model.read_bytes()).config
+    config = read(read_model(model)).config
     return config.num_layers * config.window * cache_row_size(config)
 
 
@@ -102,8 +103,8 @@ def _kv_cache(model: Path) -> int:
 
 
 def bench_port(port: str, board: Board, model: Path, phrases: Sequence[str], report: Report) -> BoardBench:
-    """Measure a board that has been deployed to. Raises BitnetError."""
-    found = []
+    """Measure a board that has been deployed to, which then runs at its default again. Raises BitnetError."""
+    kv_cache, found = _kv_cache(model), []
     for hertz in _frequencies(board):
         report(f"measuring at {hertz // 1_000_000} MHz")
         with Link(port, _SCRIPT) as link:
@@ -114,7 +115,10 @@ def bench_port(port: str, board: Board, model: Path, phrases: Sequence[str], rep
             wait_until_ready(client)
             timed = tuple(_time_phrase(client, phrase) for phrase in phrases)
         found.append(AtFrequency(hertz, timed, _per_second(prefill), _per_second(decode)))
-    return BoardBench(board.name, False, tuple(found), heap, peak, growth, _kv_cache(model), None)
+    assert board.clock is not None
+    with Link(port, _SCRIPT) as link:
+        link.run(f"import machine; machine.freq({board.clock.default})")
+    return BoardBench(board.name, False, tuple(found), heap, peak, growth, kv_cache, None)
 
 
 def _per_second(microseconds: float) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from . import simulator, tokenizer
 from .at import Answer, AtClient
+from .deploy import read_model
 from .errors import BitnetError
 from .link import Link
 from .modelfile import read
@@ -50,7 +51,7 @@ class Check:
 
 def validate(port: str, model: Path, phrases: Sequence[str]) -> list[Check]:
     """Compare a board that has been deployed to with the host. Raises BitnetError if it cannot be asked."""
-    data = model.read_bytes()
+    data = read_model(model)
     with Link(port, "checks.py") as link:
         _check_model(link, data, model)
         checks = [_compare_tokens(link, data), _compare_logits(link, data)]
