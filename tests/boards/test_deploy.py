@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import toy
+from bitnet_cli import boardbench
 from bitnet_cli import deploy as deployment
 from bitnet_cli.at import AtClient
 from bitnet_cli.board import read_board
@@ -70,6 +71,17 @@ def test_mpremote_runs_the_service(port: PicoPort, model: Path) -> None:
     with AtClient(port.port) as client:
         client.wait_until_ready(60)
         assert client.infer(PHRASES[0]).source == "model"
+
+
+def test_a_connected_board_is_measured(port: PicoPort, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boardbench, "_REPEATS", 2)
+    deploy_to(port, model)
+    bench = boardbench.bench_port(port.port, BOARD, model, PHRASES, print)
+    assert not bench.is_emulated and bench.heap_growth == 0 and bench.peak_heap < bench.heap
+    assert [at.hertz for at in bench.frequencies] == [48_000_000, 125_000_000, 133_000_000]
+    assert all(len(phrase.milliseconds) == 2 for at in bench.frequencies for phrase in at.phrases)
+    with Link(port.port, AGENT) as link:
+        assert int(link.run("import machine; print(machine.freq())")) == 125_000_000
 
 
 def test_a_program_of_the_users_stays(port: PicoPort, model: Path) -> None:
