@@ -1,7 +1,7 @@
 # 1-bit language models on MicroPython: `Session(load()).infer("What's the temp?")`.
 
-from .model import Model, ModelError, load
+from .model import DeadlineError, Model, ModelError, load
 from .session import Answer, Session
 
 __version__ = "0.1.0"
-__all__ = ("Answer", "Model", "ModelError", "Session", "load")
+__all__ = ("Answer", "DeadlineError", "Model", "ModelError", "Session", "load")

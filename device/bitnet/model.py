@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import struct
+import time
 from array import array
 
 import micropython
@@ -37,6 +38,14 @@ _RESERVE = const(40960)
 
 class ModelError(Exception):
     pass
+
+
+class DeadlineError(Exception):
+    pass
+
+
+# Made here: where it is raised the heap is locked.
+_LATE = DeadlineError("the deadline has passed")
 
 
 def load(path: str | None = None, window: int = 0, placement: str | None = None) -> "Model":
@@ -116,6 +125,8 @@ class Model:
         self.num_layers = header[8]
         self.window = window or header[12]
         self.weight_type = header[13]
+        # time.ticks_ms() at which feed() gives up, or None.
+        self.deadline: int | None = None
         # The parts follow each other, each at a multiple of 16.
         end = _HEADER_SIZE
         parts = []
@@ -179,10 +190,16 @@ class Model:
         return _bitnet.position(self.data, self._state)
 
     def feed(self, tokens: array, count: int) -> None:
-        """Run the first `count` of array('H') tokens through the model."""
+        """Run the first `count` of array('H') tokens through the model.
+
+        Raises DeadlineError, with an empty cache, if `deadline` passes before the last layer is begun.
+        """
         micropython.heap_lock()
         try:
-            _bitnet.feed(self.data, self._state, tokens, count)
+            if self.deadline is None:
+                _bitnet.feed(self.data, self._state, tokens, count)
+            elif not _bitnet.feed(self.data, self._state, tokens, count, time.ticks_ms, self.deadline):
+                raise _LATE
         finally:
             micropython.heap_unlock()
 

@@ -49,12 +49,16 @@ class Session:
             self._feed_one(self.labels.user)
             self._snapshot = model.snapshot()
 
-    def infer(self, text: str | bytes) -> Answer:
-        """The answer to a phrase of fewer than `capacity` bytes (ValueError) of UTF-8 (UnicodeError)."""
+    def infer(self, text: str | bytes, deadline_ms: int = 0) -> Answer:
+        """The answer to a phrase of fewer than `capacity` bytes (ValueError) of UTF-8 (UnicodeError).
+
+        Raises DeadlineError if that takes longer than deadline_ms; 0 is for as long as it takes.
+        """
         if self.labels is None:
             raise ModelError("the model has no intents")
         text = self._checked(text)
         started = time.ticks_ms()
+        self.model.deadline = time.ticks_add(started, deadline_ms) if deadline_ms else None
         # The promise is no allocation per token; the lock keeps it.
         micropython.heap_lock()
         try:
@@ -62,6 +66,7 @@ class Session:
             self._reply.read(count)
         finally:
             micropython.heap_unlock()
+            self.model.deadline = None
         self.latency_ms = time.ticks_diff(time.ticks_ms(), started)
         self.requests += 1
         return self._answer(text)

@@ -327,8 +327,8 @@ class _Session:
         before = machine.allocate(self._ids[:_POSITION].tobytes())
         self._oracle.feed(self._ids[:_POSITION].tolist())
         # The last of them measured, so that the cache of a flash is as it is in the middle of a reply.
-        self._succeed("bn_feed", self._state, self._at, before, _POSITION - 1)
-        machine.measure("bn_feed", self._state, self._at, before + 2 * (_POSITION - 1), 1)
+        self._succeed("bn_feed", self._state, self._at, before, _POSITION - 1, 0)
+        machine.measure("bn_feed", self._state, self._at, before + 2 * (_POSITION - 1), 1, 0)
 
     def _succeed(self, name: str, *arguments: int) -> None:
         if self._machine.call(name, *arguments) < 0:
@@ -349,7 +349,7 @@ class _Session:
         """The next token, or two tokens in one call."""
         ids = self._ids[_POSITION : _POSITION + count]
         address = self._machine.allocate(ids.tobytes())
-        measured = self._machine.measure("bn_feed", self._state, self._at, address, count)
+        measured = self._machine.measure("bn_feed", self._state, self._at, address, count, 0)
         self._oracle.feed(ids.tolist())
         logits = self._machine.allocate(bytes(4 * _VOCABULARY))
         self._succeed("bn_logits", self._state, self._at, logits)

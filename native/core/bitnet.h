@@ -23,6 +23,7 @@ typedef enum {
     BN_ERR_EMPTY = -11,  // no token has been fed since the last reset or begin
     BN_ERR_APART = -12,  // the layers are not in the file, and this placement does not bring them
     BN_ERR_LAYERS = -13, // PSRAM does not hold the model's layers
+    BN_ERR_DEADLINE = -14,
 } bn_error_t;
 
 // Where the weights of the layers are read from when tokens run.
@@ -71,8 +72,15 @@ int bn_reset(void *state, const void *model);
 // than the state's window; or an error. There are no logits before the next token.
 int bn_begin(void *state, const void *model);
 
-// Runs `count` tokens through the model.
-int bn_feed(void *state, const void *model, const uint16_t *tokens, size_t count);
+// When to give up; the caller knows the time. `has_passed` is asked before each layer.
+typedef struct bn_deadline_s {
+    int (*has_passed)(const struct bn_deadline_s *deadline);
+} bn_deadline_t;
+
+// Runs `count` tokens through the model. With a deadline (else NULL) that passes: BN_ERR_DEADLINE, and the
+// state is as after bn_reset.
+int bn_feed(
+    void *state, const void *model, const uint16_t *tokens, size_t count, const bn_deadline_t *deadline);
 
 // Tokens since the last reset, a prefix included (2^30 − 1 if there are more), or an error.
 int bn_position(const void *state, const void *model);

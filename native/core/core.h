@@ -192,6 +192,7 @@ const uint8_t *bn_begin_part(bn_source_t *source, uint32_t layer);
 void bn_fetch_ahead(bn_source_t *source);
 void bn_end_part(bn_source_t *source);
 void bn_close_source(bn_source_t *source);
+void bn_stop_source(bn_source_t *source);
 
 // fetch.c: one copy at a time, of a multiple of 4 bytes
 void bn_fetch(int channel, void *to, const void *from, uint32_t bytes);

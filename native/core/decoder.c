@@ -300,12 +300,18 @@ static void begin_tokens(decoder_t *d, bn_state_t *state, const uint16_t *ids) {
     }
 }
 
-static void forward(bn_state_t *state, const uint8_t *model, const uint16_t *ids, int count) {
+static int forward(
+    bn_state_t *state, const uint8_t *model, const uint16_t *ids, int count, const bn_deadline_t *deadline) {
     decoder_t d;
     open_decoder(&d, state, model, count);
     begin_tokens(&d, state, ids);
     bn_open_source(&d.source, state, model);
     for (uint32_t i = 0; i < d.config->num_layers; i++) {
+        if (deadline && deadline->has_passed(deadline)) {
+            bn_stop_source(&d.source);
+            bn_reset(state, model);
+            return BN_ERR_DEADLINE;
+        }
         attention(&d, bn_begin_part(&d.source, i));
         bn_end_part(&d.source);
         feed_forward_up(&d, bn_begin_part(&d.source, i));
@@ -316,9 +322,11 @@ static void forward(bn_state_t *state, const uint8_t *model, const uint16_t *ids
     }
     bn_close_source(&d.source);
     state->has_x = 1;
+    return BN_OK;
 }
 
-int bn_feed(void *memory, const void *model, const uint16_t *tokens, size_t count) {
+int bn_feed(
+    void *memory, const void *model, const uint16_t *tokens, size_t count, const bn_deadline_t *deadline) {
     bn_state_t *state = memory;
     int err = bn_check_owner(state, model);
     if (err) {
@@ -333,12 +341,12 @@ int bn_feed(void *memory, const void *model, const uint16_t *tokens, size_t coun
             return BN_ERR_TOKEN;
         }
     }
-    for (size_t i = 0; i < count;) {
+    for (size_t i = 0; i < count && !err;) {
         int now = count - i > 1 ? 2 : 1;
-        forward(state, model, tokens + i, now);
+        err = forward(state, model, tokens + i, now, deadline);
         i += (size_t)now;
     }
-    return BN_OK;
+    return err;
 }
 
 // codes = norm(x) with 8 bits, the input of the head; returns its scale.

@@ -139,6 +139,12 @@ void bn_close_source(bn_source_t *source) {
     source->state->fetched = source->arrived - source->finished;
 }
 
+// In the middle of a token: what has arrived is not the beginning of the next.
+void bn_stop_source(bn_source_t *source) {
+    bn_close_source(source);
+    source->state->fetched = 0;
+}
+
 static int place(bn_state_t *state, size_t state_size, unsigned placement, int dma_channel) {
     if (state_size < state->buffers.size ||
         state_size - state->buffers.size < room(&state->config, &state->weights, placement)) {

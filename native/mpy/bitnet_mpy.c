@@ -6,7 +6,7 @@
 static const char *error_text(int err) {
     switch (err) {
     case BN_ERR_ALIGN:
-        return "the model and the state must start at a multiple of 4: load the file to an aligned place";
+        return "model and state must start at a multiple of 4: load the file to an aligned place";
     case BN_ERR_TRUNCATED:
         return "model: bytes are missing at its end: copy the file again";
     case BN_ERR_MAGIC:
@@ -26,7 +26,7 @@ static const char *error_text(int err) {
     case BN_ERR_APART:
         return "model: its layers are apart: it needs PSRAM on pins";
     case BN_ERR_EMPTY:
-        return "no token has been fed since reset or begin: call feed first";
+        return "no token fed since reset or begin: call feed first";
     default:
         return "an argument is out of range";
     }
@@ -65,28 +65,26 @@ static void get_model_and_state(const mp_obj_t *args, mp_buffer_info_t *model, m
     check(bn_check_state(state->buf, state->len, model->buf, model->len));
 }
 
-static unsigned get_window(size_t n_args, const mp_obj_t *args, size_t index) {
-    mp_int_t window = n_args > index ? mp_obj_get_int(args[index]) : 0;
-    if (window < 0 || window > 256) {
-        mp_raise_ValueError("window must be 1 to 256 positions, or 0 for the model's own");
+static int get_int(mp_obj_t obj, int low, int high, const char *refusal) {
+    mp_int_t value = mp_obj_get_int(obj);
+    if (value < low || value > high) {
+        mp_raise_ValueError(refusal);
     }
-    return (unsigned)window;
+    return (int)value;
+}
+
+static unsigned get_window(size_t n_args, const mp_obj_t *args, size_t index) {
+    const char *refusal = "window must be 1 to 256, or 0 for the model's own";
+    return n_args > index ? (unsigned)get_int(args[index], 0, 256, refusal) : 0;
 }
 
 static unsigned get_placement(size_t n_args, const mp_obj_t *args, size_t index) {
-    mp_int_t placement = n_args > index ? mp_obj_get_int(args[index]) : 0;
-    if (placement < BN_IN_PLACE || placement > BN_STREAMED) {
-        mp_raise_ValueError("placement must be 0 (in place), 1 (copied) or 2 (streamed)");
-    }
-    return (unsigned)placement;
+    const char *refusal = "placement must be 0 (in place), 1 (copied) or 2 (streamed)";
+    return n_args > index ? (unsigned)get_int(args[index], BN_IN_PLACE, BN_STREAMED, refusal) : 0;
 }
 
 static int get_dma_channel(mp_obj_t obj) {
-    mp_int_t channel = mp_obj_get_int(obj);
-    if (channel < BN_NO_DMA || channel > BN_LAST_DMA_CHANNEL) {
-        mp_raise_ValueError("dma_channel must be 0 to 11, or -1 for none");
-    }
-    return (int)channel;
+    return get_int(obj, BN_NO_DMA, BN_LAST_DMA_CHANNEL, "dma_channel must be 0 to 11, or -1 for none");
 }
 
 // A buffer of at least `count` u16, not inside the state.
@@ -101,11 +99,7 @@ static uint16_t *get_u16(mp_obj_t obj, size_t count, unsigned flags, const mp_bu
 }
 
 static size_t get_count(mp_obj_t obj) {
-    mp_int_t count = mp_obj_get_int(obj);
-    if (count < 0) {
-        mp_raise_ValueError("count must not be negative");
-    }
-    return (size_t)count;
+    return (size_t)get_int(obj, 0, INT_MAX, "count must not be negative");
 }
 
 // check(model)
@@ -121,8 +115,8 @@ static MP_DEFINE_CONST_FUN_OBJ_1(bitnet_check_obj, bitnet_check);
 static mp_obj_t bitnet_state_size(size_t n_args, const mp_obj_t *args) {
     mp_buffer_info_t model;
     get_model(args[0], &model);
-    unsigned window = get_window(n_args, args, 1), placement = get_placement(n_args, args, 2);
-    int size = check(bn_state_size(model.buf, model.len, window));
+    int size = check(bn_state_size(model.buf, model.len, get_window(n_args, args, 1)));
+    unsigned placement = get_placement(n_args, args, 2);
     return MP_OBJ_NEW_SMALL_INT(size + check(bn_placement_size(model.buf, model.len, placement)));
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_state_size_obj, 1, 3, bitnet_state_size);
@@ -174,16 +168,41 @@ static mp_obj_t bitnet_begin(size_t n_args, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_begin_obj, 2, 2, bitnet_begin);
 
-// feed(model, state, tokens, count)
+typedef struct {
+    bn_deadline_t base;
+    mp_obj_t clock, ticks;
+} deadline_t;
+
+// Ticks are small integers, n as 2n + 1, and wrap around at half of the largest.
+static int has_passed(const bn_deadline_t *base) {
+    const deadline_t *deadline = (const deadline_t *)base;
+    mp_obj_t now = mp_call_function_n_kw(deadline->clock, 0, 0, NULL);
+    return (mp_int_t)(((mp_uint_t)now - (mp_uint_t)deadline->ticks) << 1) >= 0;
+}
+
+// feed(model, state, tokens, count[, clock, ticks]) -> whether it was done before clock() reached ticks.
+// The clock is a function in C, such as time.ticks_ms: one that raises would leave a transfer running.
 static mp_obj_t bitnet_feed(size_t n_args, const mp_obj_t *args) {
-    (void)n_args;
     mp_buffer_info_t model, state;
     get_model_and_state(args, &model, &state);
     size_t count = get_count(args[3]);
-    check(bn_feed(state.buf, model.buf, get_u16(args[2], count, MP_BUFFER_READ, &state), count));
-    return mp_const_none;
+    const uint16_t *tokens = get_u16(args[2], count, MP_BUFFER_READ, &state);
+    deadline_t deadline;
+    const bn_deadline_t *limit = NULL;
+    if (n_args == 6) {
+        deadline.base.has_passed = has_passed;
+        deadline.clock = args[4];
+        deadline.ticks = args[5];
+        limit = &deadline.base;
+    }
+    int result = bn_feed(state.buf, model.buf, tokens, count, limit);
+    if (result == BN_ERR_DEADLINE) {
+        return mp_const_false;
+    }
+    check(result);
+    return mp_const_true;
 }
-static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_feed_obj, 4, 4, bitnet_feed);
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_feed_obj, 4, 6, bitnet_feed);
 
 // position(model, state) -> tokens since the last reset, a prefix included
 static mp_obj_t bitnet_position(size_t n_args, const mp_obj_t *args) {

@@ -49,7 +49,7 @@ class Session:
     def feed(self, tokens: list[int]) -> int:
         """Returns the cycles."""
         ids = self._machine.allocate(struct.pack(f"<{len(tokens)}H", *tokens))
-        return self._machine.measure("bn_feed", self._state, self._at, ids, len(tokens)).cost
+        return self._machine.measure("bn_feed", self._state, self._at, ids, len(tokens), 0).cost
 
     def logits(self) -> bytes:
         out = self._machine.allocate(bytes(4 * self._vocab_size))

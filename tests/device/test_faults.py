@@ -169,3 +169,10 @@ def test_phrases_survive(random_model: Path) -> None:
                 answer.slots,
                 answer.prompt_tokens,
             )
+
+
+def test_a_deadline(on_device: Callable[..., Any], random_model: Path) -> None:
+    """A millisecond is too little; nothing is left of it, and the next request is answered as ever."""
+    before, late, after = on_device("deadline.py", random_model)
+    assert late == "the deadline has passed"
+    assert before == after

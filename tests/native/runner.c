@@ -55,7 +55,7 @@ static void exercise_noise(void *state, size_t state_size, uint8_t *model, size_
     add_noise(model + BN_HEADER_SIZE, weights_size);
     add_noise((uint8_t *)state + sizeof(bn_state_t), state_size - sizeof(bn_state_t));
     for (int i = 0; i < 3; i++) {
-        expect(bn_feed(state, model, &token, 1) == BN_OK);
+        expect(bn_feed(state, model, &token, 1, NULL) == BN_OK);
         expect(bn_top_k(state, model, allowed, 1, &best, &permille) == 1);
         expect(i > 0 || bn_begin(state, model) >= 0);
     }
@@ -77,7 +77,7 @@ static void exercise(void *state, size_t state_size, const void *model, size_t s
     expect(bn_save(state, model, snapshot, (size_t)snapshot_size - 1) == BN_ERR_RANGE);
     expect(bn_restore(state, model, snapshot, (size_t)snapshot_size - 1) == BN_ERR_RANGE);
     const uint16_t three[] = {(uint16_t)(vocab_size - 1), 0, 0};
-    expect(bn_feed(state, model, three, 3) == BN_OK);
+    expect(bn_feed(state, model, three, 3, NULL) == BN_OK);
     expect(bn_restore(state, model, snapshot, (size_t)snapshot_size) == snapshot_size);
     expect(bn_check_state(state, state_size, model, size) == BN_OK);
     free(snapshot);
@@ -91,7 +91,7 @@ static void run_tokens(
     size_t logits_size = 4 * (size_t)bn_vocab_size(model);
     int32_t *logits = malloc(logits_size);
     for (uint32_t i = 0; i < count; i++) {
-        int32_t result = bn_feed(state, model, &tokens[i], 1);
+        int32_t result = bn_feed(state, model, &tokens[i], 1, NULL);
         put(&result, 4);
         if (result == BN_OK) {
             expect(bn_logits(state, model, logits) == BN_OK);
@@ -130,7 +130,7 @@ static int place(void *state, size_t size, const void *model, size_t model_size,
     }
     const uint16_t token = 0;
     expect(bn_check_state(state, size, model, model_size) == BN_ERR_STATE);
-    expect(bn_feed(state, model, &token, 1) == BN_ERR_APART);
+    expect(bn_feed(state, model, &token, 1, NULL) == BN_ERR_APART);
     expect(bn_place(state, size, model, BN_STREAMED, BN_NO_DMA) == BN_ERR_APART);
     expect(bn_place_psram(state, size, model, BN_NO_DMA, REQUEST_CHANNEL, STATE_MACHINE) == BN_ERR_RANGE);
     expect(bn_place_psram(state, size, model, DMA_CHANNEL, -1, STATE_MACHINE) == BN_ERR_RANGE);
@@ -138,7 +138,7 @@ static int place(void *state, size_t size, const void *model, size_t model_size,
     expect(
         bn_place_psram(state, size - 1, model, DMA_CHANNEL, REQUEST_CHANNEL, STATE_MACHINE) == BN_ERR_STATE);
     int result = bn_place_psram(state, size, model, DMA_CHANNEL, REQUEST_CHANNEL, STATE_MACHINE);
-    expect(bn_feed(state, model, &token, 1) == (result == BN_OK ? BN_OK : BN_ERR_APART));
+    expect(bn_feed(state, model, &token, 1, NULL) == (result == BN_OK ? BN_OK : BN_ERR_APART));
     expect(bn_reset(state, model) == BN_OK);
     return result;
 }

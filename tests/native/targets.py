@@ -107,7 +107,7 @@ class _Called(ABC):
 
     def feed(self, state: int, model: int, tokens: list[int]) -> None:
         data = self.allocate(struct.pack(f"<{len(tokens)}H", *tokens))
-        self.check("bn_feed", state, model, data, len(tokens))
+        self.check("bn_feed", state, model, data, len(tokens), 0)
 
     def top_k(self, state: int, model: int, allowed: bytes, count: int) -> tuple[list[int], list[int]]:
         """Ids and permille; the ids must be the same without permille."""

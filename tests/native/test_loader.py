@@ -377,7 +377,7 @@ def test_layers_apart_are_refused_elsewhere(name: str) -> None:
     token = called.allocate(bytes(2))
     for placement in range(3):
         assert called.call("bn_place", state, size, at, placement, NO_DMA) == APART
-    assert called.call("bn_feed", state, at, token, 1) == APART
+    assert called.call("bn_feed", state, at, token, 1, 0) == APART
     assert called.call("bn_check_state", state, needed, at, len(RESIDENT)) == STATE
     if name in ("cortex-m7", "rv32imc", "xtensa"):
         assert called.call("bn_place_psram", state, size, at, 0, 1, 2) == APART
@@ -420,7 +420,7 @@ def test_a_token_outside_the_vocabulary_changes_nothing() -> None:
     assert isinstance(called, HostLibrary)
     state, at = called.open(MODEL)
     tokens = called.allocate(struct.pack("<2H", 1, VOCAB))
-    assert called.call("bn_feed", state, at, tokens, 2) == TOKEN
+    assert called.call("bn_feed", state, at, tokens, 2, 0) == TOKEN
     assert called.call("bn_position", state, at) == 0
 
 
@@ -437,7 +437,7 @@ def test_arguments_are_checked() -> None:
     assert called.call("bn_check_state", state, size - 1, at, len(MODEL)) == STATE
     other = make_model(BINARY)
     at_other = called.allocate(other)
-    assert called.call("bn_feed", state, at_other, at, 1) == STATE
+    assert called.call("bn_feed", state, at_other, at, 1, 0) == STATE
     assert called.call("bn_check_state", state, size, at_other, len(other)) == STATE
 
 

@@ -81,6 +81,40 @@ print(_bitnet.position(model, state), before == after)
     assert printed.split() == ["True", "0", "6", "True"]
 
 
+@pytest.mark.parametrize("placement", [0, 1, 2])
+def test_a_deadline_is_looked_at_before_each_layer(tmp_path: Path, placement: int) -> None:
+    """Wherever it passes, the cache is empty then and the next request is answered as ever."""
+    printed = run(
+        tmp_path,
+        f"""
+state = bytearray(_bitnet.state_size(model, 0, {placement}))
+_bitnet.init(model, state, 0, {placement})
+def logits():
+    _bitnet.logits(model, state, out)
+    return bytes(out)
+def clock():
+    global time
+    time = (time + 1) & sys.maxsize >> 1
+    return time
+out = bytearray(160)
+_bitnet.feed(model, state, tokens, 5)
+right = logits()
+for start in (0, (sys.maxsize >> 1) - 3):  # the ticks wrap around
+    for asked in range(1, 8):
+        _bitnet.reset(model, state)
+        time = start
+        done = _bitnet.feed(model, state, tokens, 5, clock, start + asked & sys.maxsize >> 1)
+        position = _bitnet.position(model, state)
+        if not done:
+            _bitnet.feed(model, state, tokens, 5)
+        print(done, time - start & sys.maxsize >> 1, position, logits() == right)
+""",
+    )
+    # 5 tokens go in pairs through two layers: six times.
+    stopped = [f"False {asked} 0 True" for asked in range(1, 7)]
+    assert printed.splitlines() == [*stopped, "True 6 5 True"] * 2
+
+
 def test_a_moved_state_goes_on(tmp_path: Path) -> None:
     assert run(tmp_path, "moved = bytearray(state)\n_bitnet.feed(model, moved, tokens, 1)\nprint(1)") == "1"
 
