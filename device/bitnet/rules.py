@@ -1,0 +1,271 @@
+# Fallback rules: regular expressions that find intent and slots of a phrase when the model cannot.
+#
+# A file of rules is text, one rule a line, its columns separated by tabs; the first rule that matches wins:
+#
+#     # comment
+#     intent<TAB>pattern[<TAB>slots]   the names of slots: of the pattern's groups in order, then others
+#     =slot<TAB>pattern                finds a slot that no group has given; the value is the first group
+#
+# Patterns meet phrases in the form of normalize(). The subset of regular expressions is that of patterns.py.
+# A file is read line by line whenever a phrase is to be matched, so that rules take no RAM while they rest.
+
+import os
+import re
+from collections import OrderedDict
+
+from micropython import const
+
+from .model import MODEL_FOLDERS
+
+USER_RULES = "/user.rules"
+_SUFFIX = ".rules"
+_MAX_TEXT = const(255)
+_MAX_LINE = const(200)
+_NO_RULE = b"#="  # what lines that are no rules of intents begin with
+_SLOT = const(0x3D)  # "="
+
+_NEWLINE = const(0x0A)
+_SPACE = const(0x20)
+_MINUS = const(0x2D)
+_QUOTE = const(0x27)
+_PERCENT = const(0x25)
+_NON_ASCII = const(0x80)
+# Between digits these belong to a number or a time of day.
+_INNER = b".,:"
+_CURLY_QUOTE = b"\xe2\x80\x99"
+# What re raises for a pattern that it cannot take, or that would need too much stack or heap.
+_FAULTS = (ValueError, RuntimeError, MemoryError)
+
+
+class Rules:
+    """The user's rules and, after them, the default ones; both files may be missing.
+
+    path: the default rules; None: the first .rules file in /rom, /models and /.
+    """
+
+    def __init__(self, path: str | None = None, user_path: str = USER_RULES) -> None:
+        self.path = path or _find()
+        self.user_path = user_path
+        self.skipped = 0  # lines that the last match() could not use
+
+    def match(self, text: str | bytes) -> tuple | None:
+        """(intent, {slot: value as it stands in the text}) by the first rule that matches, or None.
+
+        Phrases of more than 255 bytes match nothing. Whatever the files hold, nothing is raised.
+        """
+        if isinstance(text, str):
+            text = text.encode()
+        self.skipped = 0
+        if len(text) > _MAX_TEXT:
+            return None
+        try:
+            phrase, places = normalize(text)
+            found = self._walk(lambda line: _try_rule(line, phrase))
+            if found is None:
+                return None
+            intent, names, values = found
+            if len(values) < len(names):
+                self._walk(lambda line: _try_slot(line, phrase, names, values))
+            slots = OrderedDict()
+            for name in names:
+                value = _original(values[name], phrase, places, text) if name in values else None
+                if value:
+                    slots[name] = value
+            return intent, slots
+        except MemoryError:
+            return None
+
+    def lines(self):
+        """Yields the user's lines as bytes, the first of which is number 1; None for one that is too long."""
+        file = _open(self.user_path)
+        if file is not None:
+            with file:
+                yield from _lines(file)
+
+    def add(self, line: str) -> None:
+        """Append a line to the user's rules. Raises ValueError if it is no rule, with the reason."""
+        from .patterns import check_line  # noqa: PLC0415 (only who edits rules pays for it)
+
+        if len(line.encode()) > _MAX_LINE:
+            raise ValueError(f"a rule has at most {_MAX_LINE} bytes")
+        check_line(line)
+        self._rewrite(0, line.encode())
+
+    def remove(self, number: int) -> None:
+        """Remove the user's line of this number. Raises ValueError if there is none."""
+        if not 1 <= number <= sum(1 for _ in self.lines()):
+            raise ValueError(f"there is no rule {number}")
+        self._rewrite(number, None)
+
+    def _rewrite(self, left_out: int, added: bytes | None) -> None:
+        """Write the user's file anew; a power cut leaves the old one or the new one."""
+        temporary = self.user_path + ".part"
+        with open(temporary, "wb") as file:
+            for number, line in enumerate(self.lines(), 1):
+                if number != left_out and line is not None:
+                    file.write(line + b"\n")
+            if added is not None:
+                file.write(added + b"\n")
+        os.rename(temporary, self.user_path)
+
+    def _walk(self, visit):
+        """Call visit with each line of both files until it returns something; returns that, or None."""
+        for path in (self.user_path, self.path):
+            file = _open(path)
+            if file is not None:
+                with file:
+                    found = self._visit(file, visit)
+                if found is not None:
+                    return found
+        return None
+
+    def _visit(self, file, visit):
+        for line in _lines(file):
+            try:
+                found = visit(line)
+            except _FAULTS:
+                self.skipped += 1
+            else:
+                if found is not None:
+                    return found
+        return None
+
+
+def normalize(text: bytes) -> tuple:
+    """The phrase as patterns see it, and the place in `text` of each of its bytes, as a bytearray.
+
+    Small letters, one space between words and at both ends, no apostrophes and no punctuation but that of
+    numbers ("-3", "21.5", "6:30"), whose units stand apart: "What's 21°C?" is " whats 21 °c ".
+    """
+    phrase, places = bytearray(b" "), bytearray(1)
+    at = 0
+    while at < len(text):
+        byte = text[at]
+        if byte == _QUOTE:
+            at += 1
+            continue
+        if byte == _CURLY_QUOTE[0] and text[at : at + 3] == _CURLY_QUOTE:
+            at += 3
+            continue
+        if 0x41 <= byte <= 0x5A:
+            byte |= _SPACE
+        if not _is_kept(text, at, byte):
+            byte = _SPACE
+        elif _is_digit(phrase[-1]) and (byte >= 0x61 or byte == _PERCENT):
+            phrase.append(_SPACE)
+            places.append(at)
+        if byte != _SPACE or phrase[-1] != _SPACE:
+            phrase.append(byte)
+            places.append(at)
+        at += 1
+    if phrase[-1] != _SPACE:
+        phrase.append(_SPACE)
+        places.append(len(text) - 1)
+    return bytes(phrase), places
+
+
+def _is_kept(text: bytes, at: int, byte: int) -> bool:
+    if 0x61 <= byte <= 0x7A or _is_digit(byte) or byte >= _NON_ASCII or byte == _PERCENT:
+        return True
+    if at + 1 == len(text) or not _is_digit(text[at + 1]):
+        return False
+    if byte == _MINUS:
+        return at == 0 or text[at - 1] == _SPACE
+    return byte in _INNER and at > 0 and _is_digit(text[at - 1])
+
+
+def _is_digit(byte: int) -> bool:
+    return 0x30 <= byte <= 0x39
+
+
+def _find() -> str | None:
+    for folder in MODEL_FOLDERS:
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue
+        for name in sorted(names):
+            path = folder.rstrip("/") + "/" + name
+            if name.endswith(_SUFFIX) and path != USER_RULES:
+                return path
+    return None
+
+
+def _open(path: str | None):
+    try:
+        return open(path, "rb") if path else None
+    except OSError:
+        return None
+
+
+def _lines(file):
+    """Yields lines without their ends, None for one that is too long, up to where the file is damaged."""
+    while True:
+        try:
+            line = part = file.readline(_MAX_LINE + 1)
+            while len(part) > _MAX_LINE and part[-1] != _NEWLINE:
+                line, part = None, file.readline(_MAX_LINE + 1)
+        except OSError:
+            return
+        if line == b"":
+            return
+        yield line and line.rstrip(b"\r\n")
+
+
+def _try_rule(line: bytes | None, phrase: bytes) -> tuple | None:
+    """(intent, names of its slots, values of those that the pattern's groups give) if a line's rule matches.
+
+    Raises one of _FAULTS if the line is damaged.
+    """
+    if line is None:
+        raise ValueError
+    if not line or line[0] in _NO_RULE:
+        return None
+    columns = line.split(b"\t")
+    intent, pattern = columns[:2]
+    groups = _search(pattern, phrase)
+    if groups is None:
+        return None
+    names = str(columns[2], "utf-8").split() if len(columns) > 2 else []
+    values = {name: value for name, value in zip(names, groups) if value}  # noqa: B905 (MicroPython's zip)
+    return str(intent, "utf-8"), names, values
+
+
+def _try_slot(line: bytes | None, phrase: bytes, names: list, values: dict) -> bool | None:
+    """Take the value of a slot from a line, if it has one that is still wanted; True if none is any more."""
+    if line and line[0] == _SLOT:
+        slot, pattern = line[1:].split(b"\t")
+        name = str(slot, "utf-8")
+        if name in names and name not in values:
+            groups = _search(pattern, phrase)
+            if groups and groups[0]:
+                values[name] = groups[0]
+                return len(values) == len(names) or None
+    return None
+
+
+def _search(pattern: bytes, phrase: bytes) -> list | None:
+    """The groups of a match, without spaces around them; None if there is no match."""
+    match = re.compile(pattern).search(phrase)
+    if match is None:
+        return None
+    groups: list = []
+    try:
+        while True:
+            group = match.group(len(groups) + 1)
+            groups.append(group and group.strip())
+    except IndexError:
+        return groups
+
+
+def _original(value: bytes, phrase: bytes, places: bytearray, text: bytes) -> str | None:
+    """A value as it stands in the text; if it stands there more than once, in the first place.
+
+    On boards a match does not say where its groups begin.
+    """
+    at = phrase.find(b" " + value + b" ") + 1 or phrase.find(value)
+    original = text[places[at] : places[at + len(value) - 1] + 1]
+    try:
+        return str(original, "utf-8")
+    except UnicodeError:  # the text is not UTF-8, or the pattern cut a character in two
+        return None

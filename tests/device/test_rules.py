@@ -1,0 +1,174 @@
+"""Fallback rules in the real MicroPython: what matches, which patterns are taken, and that nothing breaks."""
+
+import json
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bitnet_cli import patterns
+from bitnet_cli.paths import DEVICE
+from bitnet_cli.rules import normalize
+from test_tokenizer import texts
+
+DEFAULT = """# comments and empty lines are no rules
+
+set_temperature\t set .*?degrees \tvalue unit room
+water\t water (.+?) for (\\d+? minutes)\tzone duration
+light_on\t lights? on | on .*?light\troom
+=value\t (-?\\d+?[.,]?\\d*?) \r
+=unit\t (degrees|celsius) 
+=room\t (kitchen|living room|caf.) 
+=room\t in the (.+?) $
+"""  # noqa: W291
+USER = "feed_cat\t feed (.+?) $\tcat\n=room\t (lab) \n"
+
+
+@pytest.fixture
+def match(on_device: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """match(phrases, default=…, user=…): what the rules say of each phrase."""
+
+    def run(*phrases: str | bytes, default: str | bytes = DEFAULT, user: str | bytes = USER) -> Any:
+        paths = [tmp_path / "default.rules", tmp_path / "user.rules"]
+        for path, content in zip(paths, (default, user), strict=True):
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        as_bytes = [phrase.encode() if isinstance(phrase, str) else phrase for phrase in phrases]
+        return on_device("rules.py", *paths, lines=[phrase.hex() for phrase in as_bytes])
+
+    return run
+
+
+def test_intents_and_slots_as_they_stand_in_the_phrase(match: Callable[..., Any]) -> None:
+    found = match(
+        "Set the Kitchen to 21.5 Degrees!",
+        "set it to -3 degrees in the Old Mill, please",
+        "Water the tomato bed for 10 minutes",
+        "turn on the Kids' light in the Lab",
+        "Feed O'Malley and Tom",
+        "who won?",
+        "",
+    )
+    assert found == [
+        ["set_temperature", {"value": "21.5", "unit": "Degrees", "room": "Kitchen"}, 0],
+        ["set_temperature", {"value": "-3", "unit": "degrees", "room": "Old Mill, please"}, 0],
+        ["water", {"zone": "the tomato bed", "duration": "10 minutes"}, 0],
+        ["light_on", {"room": "Lab"}, 0],
+        ["feed_cat", {"cat": "O'Malley and Tom"}, 0],
+        [0],
+        [0],
+    ]
+
+
+def test_missing_files_match_nothing(on_device: Callable[..., Any], tmp_path: Path) -> None:
+    assert on_device("rules.py", tmp_path / "none", tmp_path / "none.user", lines=[b"hello".hex()]) == [[0]]
+
+
+def test_damaged_lines_are_skipped_and_counted(match: Callable[..., Any]) -> None:
+    long = "x" * 5000
+    damaged = f"no_pattern\nopen\t (\n{long}\n\xff\n{long}\nlast\t hello \tname\n=name\t(\n=name\t (world) "
+    (found,) = match("hello world", default=damaged.encode("latin-1"), user="")
+    assert found == ["last", {"name": "world"}, 6]
+
+
+def test_a_file_of_noise(match: Callable[..., Any]) -> None:
+    rng = random.Random(1)
+    for _ in range(20):
+        noise = bytes(rng.choice(b"ab \t\n()[]|?*+.=#\\\xff") for _ in range(4000))
+        for found in match("a b", "aa bb (", b"\xff\xfe", default=noise):
+            assert found[-1] >= 0
+
+
+def test_values_that_are_no_utf_8_are_left_out(match: Callable[..., Any]) -> None:
+    assert (
+        match("lights on café", b"lights on \xff\xff", b"lights on in the \xff") == [["light_on", {}, 0]] * 3
+    )
+
+
+def test_too_long_phrases_match_nothing(match: Callable[..., Any]) -> None:
+    phrase = "lights on" + " please" * 40
+    assert match(phrase[:255], phrase[:256]) == [["light_on", {}, 0], [0]]
+
+
+def test_normal_form_equals_the_hosts(on_device: Callable[..., Any]) -> None:
+    phrases = [phrase for phrase in texts(2000) if len(phrase.encode()) < 256]
+    phrases += [
+        "What's 21°C?",
+        "what’s up",
+        "-3-4 5,000 6:30am 50%",
+        "’",
+        "9",
+        "9a",
+        "a’b",
+        "1.a 1. -",
+        "1%2",
+    ]
+    found = on_device("normalize.py", lines=[phrase.encode().hex() for phrase in phrases])
+    for phrase, (data, places) in zip(phrases, found, strict=True):
+        assert (bytes.fromhex(data), places) == normalize(phrase), phrase
+
+
+def test_patterns_are_judged_as_on_the_host(on_device: Callable[..., Any]) -> None:
+    """And all that are accepted can be compiled."""
+    rng = random.Random(2)
+    some = [random_pattern(rng) for _ in range(6000)]
+    found = on_device("patterns.py", lines=[json.dumps(pattern, ensure_ascii=False) for pattern in some])
+    assert found == [judge(pattern) for pattern in some]
+    assert 0.2 < sum(isinstance(answer, int) for answer in found) / len(found) < 0.8
+
+
+def judge(pattern: str) -> int | str:
+    try:
+        return patterns.check(pattern)
+    except ValueError as error:
+        return str(error)
+
+
+def random_pattern(rng: random.Random) -> str:
+    pieces = [
+        " on ",
+        "light",
+        "s?",
+        ".*?",
+        ".+?",
+        "(",
+        ")",
+        "(?:",
+        "|",
+        "[^ ]+?",
+        "\\d+?",
+        "$",
+        "^",
+        "é",
+        " ",
+    ]
+    rare = [
+        "*",
+        "+",
+        "?",
+        "{2}",
+        "\\b",
+        "\\",
+        "[",
+        "]",
+        "[a-z]",
+        "[z-a]",
+        "[^",
+        "X",
+        "(?=",
+        "🙂",
+        "a" * 40,
+        "\\.",
+    ]
+    drawn = "".join(rng.choice(rare if rng.random() < 0.05 else pieces) for _ in range(rng.randrange(1, 12)))
+    return drawn + ")" * max(0, drawn.count("(") - drawn.count(")"))
+
+
+def test_the_judges_differ_in_comments_and_const_alone() -> None:
+    """So that a fault that is mended in one is mended in the other."""
+    device, host = [
+        source[source.index("_MAX_PATTERN") :]
+        for source in ((DEVICE / "bitnet" / "patterns.py").read_text(), Path(patterns.__file__).read_text())
+    ]
+    assert re.sub(r"const\((\d+)\)", r"\1", device) == host
