@@ -5,8 +5,44 @@ import sys
 import _flash
 import vfs
 
+_BLOCK = 4096
+_BLOCKS = 64
 
-def mount(image: str) -> None:
-    """Mount a ROMFS image (a file of the PC) at /rom, mapped into memory and not on the heap."""
+
+def mount(image: str, storage: str) -> None:
+    """Mount a ROMFS image (a file of the PC) at /rom, mapped into memory and not on the heap, and a littlefs in
+    a file of the PC at /data."""
     vfs.mount(vfs.VfsRom(_flash.map(image)), "/rom")
     sys.path.append("/rom")
+    blocks = _Blocks(storage)
+    if blocks.is_new:
+        vfs.VfsLfs2.mkfs(blocks)
+    vfs.mount(vfs.VfsLfs2(blocks), "/data")
+
+
+class _Blocks:
+    """A block device in a file."""
+
+    def __init__(self, path: str) -> None:
+        self._file = open(path, "r+b")
+        self.is_new = self._file.seek(0, 2) == 0
+        if self.is_new:
+            for _ in range(_BLOCKS):
+                self._file.write(b"\xff" * _BLOCK)
+
+    def readblocks(self, block: int, buffer: bytearray, offset: int = 0) -> None:
+        self._file.seek(block * _BLOCK + offset)
+        self._file.readinto(buffer)
+
+    def writeblocks(self, block: int, buffer: bytearray, offset: int = 0) -> None:
+        self._file.seek(block * _BLOCK + offset)
+        self._file.write(buffer)
+
+    def ioctl(self, operation: int, argument: int) -> int | None:
+        if operation == 4:
+            return _BLOCKS
+        if operation == 5:
+            return _BLOCK
+        if operation == 3:
+            self._file.flush()
+        return 0

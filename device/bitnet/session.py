@@ -28,6 +28,7 @@ class Session:
         self.latency_ms = 0  # of the last request
         self.prompt_tokens = 0  # of the last request
         self.requests = 0
+        self.turns = 0  # of the conversation
         self.labels: Labels | None = None
         if not model.tokenizer[1]:
             raise ModelError(model.path + ": the model has no tokenizer")
@@ -44,9 +45,7 @@ class Session:
         # None if Model.begin() is enough: the template begins in the model file, or there is no template.
         self._snapshot: bytearray | None = None
         if not model.begin() and self.labels is not None:
-            self._feed_one(self.labels.system)
-            model.feed(self.tokenizer.tokens, self.tokenizer.encode(self._system_text()))
-            self._feed_one(self.labels.user)
+            self._begin_with(self._system_text())
             self._snapshot = model.snapshot()
 
     def infer(self, text: str | bytes, deadline_ms: int = 0) -> Answer:
@@ -75,6 +74,35 @@ class Session:
         """Yields what the model says to a text, unconstrained, as pieces of UTF-8, each a token."""
         started = time.ticks_ms()
         self._feed_prompt(self._checked(text))
+        yield from self._continue(max_tokens, started)
+
+    def chat(self, text: str | bytes, max_tokens: int = 32, system: bytes | None = None):
+        """A turn of a conversation, over the sliding window; yields as generate() does.
+
+        A system text begins a conversation; without one the first turn has the model's own. Other requests
+        end it.
+        """
+        labels = self.labels
+        if labels is None:
+            raise ModelError("the model has no roles to chat with")
+        text = self._checked(text)
+        started = time.ticks_ms()
+        if system is not None:
+            self._begin_with(self._checked(system))
+        elif self.turns == 0:
+            self._begin()
+        else:
+            self._feed_one(labels.end)
+            self._feed_one(labels.user)
+        turns = self.turns + 1
+        self.model.feed(self.tokenizer.tokens, self.tokenizer.encode(text))
+        self._feed_one(labels.assistant)
+        self.prompt_tokens = self.model.position()
+        yield from self._continue(max_tokens, started)
+        self.turns = turns
+
+    def _continue(self, max_tokens: int, started: int):
+        """What the model says next."""
         self.requests += 1
         everything = bytearray(b"\xff" * ((self.model.vocab_size + 7) // 8))
         for _ in range(max_tokens):
@@ -112,7 +140,17 @@ class Session:
         self.prompt_tokens = model.position()
         return count
 
+    def _begin_with(self, system: bytes) -> None:
+        """Run the template's beginning with a system text through the model."""
+        assert self.labels is not None
+        self.turns = 0
+        self.model.reset()
+        self._feed_one(self.labels.system)
+        self.model.feed(self.tokenizer.tokens, self.tokenizer.encode(system))
+        self._feed_one(self.labels.user)
+
     def _begin(self) -> None:
+        self.turns = 0
         if self._snapshot is None:
             self.model.begin()
         else:

@@ -136,44 +136,44 @@ class _Table:
         self._values: dict[str, Any] = dict(values)
         self._name = name
 
-    def _path(self, key: str) -> str:
+    def path(self, key: str) -> str:
         return f"{self._name}.{key}" if self._name else key
 
     def take(self, key: str, kind: type) -> Any:
         if key not in self._values:
-            raise ValueError(f"'{self._path(key)}' is missing")
+            raise ValueError(f"'{self.path(key)}' is missing")
         value = self._values.pop(key)
         if type(value) is not kind:
-            raise TypeError(f"{self._path(key)} is {value!r}: it is a {kind.__name__}")
+            raise TypeError(f"{self.path(key)} is {value!r}: it is a {kind.__name__}")
         return value
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
         value: str = self.take(key, str)
         if value not in choices:
-            raise ValueError(f"{self._path(key)} is {value!r}: it is one of {', '.join(choices)}")
+            raise ValueError(f"{self.path(key)} is {value!r}: it is one of {', '.join(choices)}")
         return value
 
     def size(self, key: str) -> int:
         """Bytes, written as "640k" or "2M"."""
-        return parse_size(self.take(key, str), self._path(key))
+        return parse_size(self.take(key, str), self.path(key))
 
     def region(self, key: str) -> Region:
         """Written as [start, size]."""
         pair = self.take(key, list)
         if len(pair) != 2 or not all(type(part) is str for part in pair):
-            raise TypeError(f'{self._path(key)} is {pair!r}: it is ["start", "size"]')
-        return Region(*(parse_size(part, self._path(key)) for part in pair))
+            raise TypeError(f'{self.path(key)} is {pair!r}: it is ["start", "size"]')
+        return Region(*(parse_size(part, self.path(key)) for part in pair))
 
     def table(self, key: str) -> "_Table | None":
         """A table in this one, if it is there."""
-        return _Table(self._values.pop(key), self._path(key)) if key in self._values else None
+        return _Table(self._values.pop(key), self.path(key)) if key in self._values else None
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
     def end(self) -> None:
         if self._values:
-            raise ValueError(f"'{self._path(next(iter(self._values)))}' is not known")
+            raise ValueError(f"'{self.path(next(iter(self._values)))}' is not known")
 
 
 def parse_size(text: str, what: str = "the size") -> int:

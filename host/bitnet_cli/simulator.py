@@ -20,6 +20,8 @@ from . import romfs
 from .at import Answer, unescape
 from .board import CONFIG_NAME, Board, read_board
 from .build import module_path
+from . import config as configuration
+from .config import DEFAULT, Config
 from .errors import BitnetError
 from .paths import BOARDS, DEVICE, STOCK_MODEL
 
@@ -35,10 +37,17 @@ class SimulatedBoard:
     """A running board; `port` is the pty at which it answers AT commands.
 
     model: the file that lies in its flash (it may be damaged: the board then says so in `fault`), or None.
-    board: sim as it is, or with other memory.
+    board: sim as it is, or with other memory. config: what a config.toml says. storage: a file in which the
+    unit's own files outlive the board, made if it is not there.
     """
 
-    def __init__(self, model: Path | str | None = STOCK_MODEL, board: Board = SIM) -> None:
+    def __init__(
+        self,
+        model: Path | str | None = STOCK_MODEL,
+        board: Board = SIM,
+        config: Config = DEFAULT,
+        storage: Path | None = None,
+    ) -> None:
         self.port = ""
         self.boot_lines: list[str] = []
         self.fault: str | None = None
@@ -47,7 +56,7 @@ class SimulatedBoard:
         self._slave = -1
         self._process: subprocess.Popen[bytes] | None = None
         try:
-            self._start(model, board)
+            self._start(model, board, config, storage)
         except BaseException:
             self.close()
             raise
@@ -80,10 +89,15 @@ class SimulatedBoard:
         self._process.wait()
         raise BitnetError(f"the simulated board stopped: {_last_line(self._errors)}")
 
-    def _start(self, model: Path | str | None, board: Board) -> None:
+    def _start(
+        self, model: Path | str | None, board: Board, config: Config, storage: Path | None
+    ) -> None:
         import tty  # noqa: PLC0415  (Unix only, like this class; the rest of the command line is not)
 
-        image = _write_flash(Path(self._folder.name), model, board)
+        folder = Path(self._folder.name)
+        image = _write_flash(folder, model, board, config)
+        storage = storage or folder / "storage"
+        storage.touch()
         # The board has the master side, clients open its slave. That stays open here as well: otherwise the
         # board would see its line hang up whenever a client leaves.
         master, self._slave = os.openpty()
@@ -91,7 +105,7 @@ class SimulatedBoard:
             tty.setraw(self._slave)
             self.port = os.ttyname(self._slave)
             self._process = subprocess.Popen(
-                _command_line(image, "main", board),
+                _command_line(image, storage, "main", board),
                 env=environment(board),
                 stdin=master,
                 stdout=master,
@@ -128,9 +142,11 @@ def infer_many(model: Path | str, phrases: Sequence[str], board: Board = SIM) ->
     for phrase in phrases:
         check_phrase(phrase)
     with tempfile.TemporaryDirectory(prefix="bitnet-sim-") as folder, tempfile.TemporaryFile() as errors:
-        image = _write_flash(Path(folder), model, board)
+        image = _write_flash(Path(folder), model, board, DEFAULT)
+        storage = Path(folder) / "storage"
+        storage.touch()
         with subprocess.Popen(
-            _command_line(image, "answers", board),
+            _command_line(image, storage, "answers", board),
             env=environment(board),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -190,9 +206,9 @@ def check_phrase(phrase: str) -> None:
         )
 
 
-def _write_flash(folder: Path, model: Path | str | None, board: Board) -> Path:
+def _write_flash(folder: Path, model: Path | str | None, board: Board, config: Config) -> Path:
     """Write the image of the board's flash, with this model, into a folder."""
-    files = {CONFIG_NAME: board.config()}
+    files = {CONFIG_NAME: board.config(), configuration.FILE: config.module()}
     if model is not None:
         try:
             files[Path(model).with_suffix(".bitnet").name] = Path(model).read_bytes()
@@ -203,9 +219,9 @@ def _write_flash(folder: Path, model: Path | str | None, board: Board) -> Path:
     return image
 
 
-def _command_line(image: Path, module: str, board: Board) -> list[str]:
-    """How to run a module of the device or of boards/sim in MicroPython, with this flash image."""
-    start = f"import boot; boot.mount({str(image)!r}); import {module}"
+def _command_line(image: Path, storage: Path, module: str, board: Board) -> list[str]:
+    """How to run a module of the device or of boards/sim in MicroPython, with this flash and this storage."""
+    start = f"import boot; boot.mount({str(image)!r}, {str(storage)!r}); import {module}"
     return [micropython(), "-X", f"heapsize={board.heap}", "-c", start]
 
 

@@ -14,7 +14,10 @@ _CR = const(13)
 _LF = const(10)
 _QUOTE = const(0x22)
 _COMMA = const(0x2C)
+_SLASH = const(0x2F)
 _BACKSLASH = const(0x5C)
+
+REPEAT = b"A/"
 
 # +CME ERROR codes; those above 500 are ours.
 NOT_ALLOWED = const(3)
@@ -23,6 +26,12 @@ MEMORY_FULL = const(20)
 UNKNOWN = const(100)
 NO_MODEL = const(501)
 NO_INTENTS = const(502)
+DEADLINE = const(503)
+STACK = const(504)
+SELF_TEST = const(505)
+STORAGE = const(506)
+CHECKSUM = const(507)
+NO_DATA = const(508)
 CME_TEXT = {
     NOT_ALLOWED: "operation not allowed",
     NOT_SUPPORTED: "operation not supported",
@@ -30,6 +39,12 @@ CME_TEXT = {
     UNKNOWN: "unknown",
     NO_MODEL: "no model",
     NO_INTENTS: "the model has no intents",
+    DEADLINE: "the deadline has passed",
+    STACK: "stack exhausted",
+    SELF_TEST: "self-test failed",
+    STORAGE: "the flash cannot be written",
+    CHECKSUM: "the data has another CRC-32: send it again",
+    NO_DATA: "the data did not come in time: send it again",
 }
 
 
@@ -46,7 +61,7 @@ class SyntaxFault(Exception):
 
 
 class LineReader:
-    """Cuts a stream of bytes into lines. CR, LF or both end a line; an empty line is no line."""
+    """Cuts a stream of bytes into lines. CR, LF or both end a line; an empty line is no line, A/ needs no end."""
 
     def __init__(self) -> None:
         self._line = bytearray(LINE_MAX)
@@ -54,6 +69,9 @@ class LineReader:
 
     def push(self, byte: int) -> bytes | None:
         """Take a byte; returns the line it ends, if any. One that is too long has LINE_MAX + 1 bytes."""
+        if byte == _SLASH and self._length == 1 and self._line[0] in b"Aa":
+            self._length = 0
+            return REPEAT
         if byte in (_CR, _LF):
             length, self._length = self._length, 0
             if length == 0:
@@ -84,14 +102,18 @@ class Int:
         return argument
 
     def __str__(self) -> str:
-        described = f"({self.low}-{self.high})"
-        return described if self.default is None else "[" + described + "]"
+        return _optional(f"({self.low}-{self.high})", self.default)
 
 
 class Text:
-    """A quoted parameter: bytes of UTF-8."""
+    """A quoted parameter: bytes of UTF-8; optional if it has a default."""
+
+    def __init__(self, default: bytes | None = None) -> None:
+        self.default = default
 
     def value(self, argument: int | bytes | None) -> bytes:
+        if argument is None and self.default is not None:
+            return self.default
         if not isinstance(argument, bytes):
             raise SyntaxFault
         try:
@@ -101,7 +123,45 @@ class Text:
         return argument
 
     def __str__(self) -> str:
-        return '"text"'
+        return _optional('"text"', self.default)
+
+
+class Choice:
+    """A quoted parameter that is one of some words."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def value(self, argument: int | bytes | None) -> str:
+        if isinstance(argument, bytes):
+            for word in self.words:
+                if word.encode() == argument:
+                    return word
+        raise SyntaxFault
+
+    def __str__(self) -> str:
+        return "(" + ",".join(f'"{word}"' for word in self.words) + ")"
+
+
+class Crc:
+    """A CRC-32 as eight hexadecimal digits in quotes; may be left out."""
+
+    def value(self, argument: int | bytes | None) -> int | None:
+        if argument is None:
+            return None
+        if not isinstance(argument, bytes) or len(argument) != 8:
+            raise SyntaxFault
+        value = 0
+        for digit in argument:
+            value = value << 4 | _hex(digit)
+        return value
+
+    def __str__(self) -> str:
+        return '["crc32"]'
+
+
+def _optional(described: str, default) -> str:
+    return described if default is None else "[" + described + "]"
 
 
 def parse(line: bytes) -> tuple:

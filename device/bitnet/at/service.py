@@ -1,84 +1,140 @@
-# The AT service: one static table of commands; a loop that gives every line exactly one final result code.
+# The AT service: what the channels to the clients share.
 
 import asyncio
 import gc
-import sys
+import json
 
-import bitnet
+from bitnet import storage
+from bitnet.fallback import FallbackError
 from bitnet.model import ModelError
-from bitnet.session import Session
+from micropython import const
 
-from . import parser
-from .parser import AtError, Int, SyntaxFault, Text, escape
+from . import commands, parser
+from .channel import Channel
+from .parser import AtError, SyntaxFault, escape
 
-_CHUNK = 64
-_IDLE_MS = 50  # without a command, after which nobody is taken to wait for the next
-_WEIGHT_TYPES = ("", "binary", "ternary")
-_NOT_ASCII = bytes(range(128, 256))
-
-
-class Command:
-    """A row of the table. Handlers take the service and the parameters, and return or yield lines to send."""
-
-    def __init__(self, name: str, params=(), run=None, read=None, set=None) -> None:
-        self.name = name
-        self.params = params
-        self.run = run
-        self.read = read
-        self.set = set
-
-    def values(self, arguments: tuple) -> list:
-        """The arguments as the parameters want them."""
-        if len(arguments) > len(self.params):
-            raise SyntaxFault
-        given = len(arguments)
-        return [p.value(arguments[i] if i < given else None) for i, p in enumerate(self.params)]
-
-    def describe(self) -> tuple:
-        """The answer to the test form."""
-        return (self.name + ": " + ",".join(str(p) for p in self.params),) if self.params else ()
+_IDLE_MS = const(50)  # without a command, after which nobody is taken to wait for the next
+_PROFILE = "profile.json"
+_CODES = {
+    "memory": parser.MEMORY_FULL,
+    "deadline": parser.DEADLINE,
+    "stack": parser.STACK,
+}
 
 
 class Service:
-    """Answers AT commands from an asyncio reader on an asyncio writer.
+    """Answers the AT commands that arrive on any of its channels; one command runs at a time."""
 
-    session: a bitnet.Session, or None if there is none, for the reason `fault`; the service answers anyway.
-    """
-
-    def __init__(self, reader, writer, session: Session | None = None, fault: str = "") -> None:
-        self.session = session
-        self.fault = fault
-        # Off until asked for: a machine that sends without reading would block on the echoes.
-        self.echo = 0
-        self.cmee = 0
-        self._reader = reader
-        self._writer = writer
-        self._lines = parser.LineReader()
+    def __init__(self, unit) -> None:
+        self.unit = unit
+        self.channels: list = []
+        self._turn = asyncio.Lock()
+        self._running = None
         self._answered = asyncio.Event()
+        self._profile = self._read_profile()
 
-    async def run(self) -> None:
-        """Serve until the transport ends."""
-        if self.fault:
-            await self._send(b'+FAULT: "%s"' % escape(self.fault.encode()))
-        await self._send(b"ready")
-        collector = asyncio.create_task(self._collect_when_idle())
+    async def run(self, streams: list, servers=()) -> None:
+        """Serve (reader, writer) pairs until all of them end, and servers: coroutines that call serve()."""
+        tasks = [asyncio.create_task(self._collect_when_idle()), asyncio.create_task(self.unit.run(self))]
+        tasks.extend(asyncio.create_task(server) for server in servers)
+        self.restore(self._profile, None)
+        await asyncio.gather(*[self.serve(reader, writer) for reader, writer in streams])
+        for task in tasks:
+            task.cancel()
+
+    async def serve(self, reader, writer) -> None:
+        """Serve one client until it is gone."""
+        channel = Channel(self, reader, writer)
+        self.restore(self._profile, channel)
+        self.channels.append(channel)
         try:
-            await self._serve()
+            if self.unit.fault:
+                await channel.send(b'+FAULT: "%s"' % escape(self.unit.fault.encode()))
+            await channel.send(b"ready")
+            await channel.serve()
+        except OSError:
+            pass  # the client has hung up
         finally:
-            collector.cancel()
+            self.channels.remove(channel)
 
-    async def _serve(self) -> None:
-        while True:
-            chunk = await self._reader.read(_CHUNK)
-            if not chunk:
-                return
-            for byte in chunk:
-                if self.echo:
-                    self._writer.write(bytes((byte,)))
-                line = self._lines.push(byte)
-                if line is not None:
-                    await self._send(await self._answer(line))
-                    self._answered.set()
+    def find(self, line: bytes) -> tuple:
+        """The command of a line, its handler and the parameters. Raises SyntaxFault or AtError."""
+        name, form, arguments = parser.parse(line)
+        command = commands.find(str(name, "ascii"))
+        if command is None:
+            raise SyntaxFault
+        return (command,) + command.handler(form, arguments)
+
+    def turn(self, command) -> "_Turn":
+        """To be entered with `async with` while a command runs."""
+        return _Turn(self, command)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a slow command runs."""
+        return self._running is not None and self._running.is_slow
+
+    def announce(self, line: bytes) -> None:
+        """An unsolicited result code, to all clients."""
+        for channel in self.channels:
+            channel.announce(line)
+
+    def progress(self) -> None:
+        """Something has been done: what the watchdog wants to know."""
+        self.unit.watchdog.progress()
+
+    def explain(self, error: Exception) -> tuple:
+        """An error's code for +CME ERROR, 0 for plain ERROR, and its text if there is more to say."""
+        if isinstance(error, SyntaxFault):
+            return 0, ""
+        if isinstance(error, AtError):
+            return error.code, str(error)
+        if isinstance(error, FallbackError):
+            return _CODES.get(error.reason, parser.NO_MODEL), str(error)
+        if isinstance(error, ModelError):
+            return parser.NO_MODEL, str(error)
+        if isinstance(error, MemoryError):
+            gc.collect()
+            return parser.MEMORY_FULL, ""
+        if isinstance(error, OSError):
+            return parser.STORAGE, f"{parser.CME_TEXT[parser.STORAGE]}: {error}"
+        return parser.UNKNOWN, str(error)
+
+    # The profile: values of the settings that were changed, by the commands' names.
+
+    def _read_profile(self) -> dict:
+        data = storage.read(_PROFILE)
+        try:
+            profile = json.loads(data) if data else {}
+        except ValueError:
+            profile = {}
+        return profile if isinstance(profile, dict) else {}
+
+    def restore(self, profile: dict, channel) -> None:
+        """Put a profile into effect: for a channel, or what is the unit's. What does not fit is left alone."""
+        for setting in commands.settings():
+            if setting.is_local == (channel is not None):
+                try:
+                    setting.restore(channel or self, profile.get(setting.name, self.factory(setting)))
+                except Exception as error:  # a profile of another version, or one edited by hand
+                    self.unit.log.add("profile", f"{setting.name}: {error}")
+
+    def restore_saved(self, channel) -> None:
+        self.restore(self._profile, channel)
+        self.restore(self._profile, None)
+
+    def restore_factory(self, channel) -> None:
+        self.restore({}, channel)
+        self.restore({}, None)
+
+    def factory(self, setting) -> tuple:
+        return self.unit.config("FACTORY", {}).get(setting.name, setting.factory)
+
+    def save(self, channel) -> None:
+        """Keep the settings. Raises OSError."""
+        profile = {setting.name: setting.get(channel) for setting in commands.settings()}
+        storage.write(_PROFILE, json.dumps(profile).encode())
+        self._profile = self._read_profile()
 
     async def _collect_when_idle(self) -> None:
         """Collecting takes as long as a tenth of an inference: not while an answer is on its way."""
@@ -89,162 +145,21 @@ class Service:
             if not self._answered.is_set():
                 gc.collect()
 
-    async def _answer(self, line: bytes) -> bytes:
-        """Run a line, send its information; returns the final result code, whatever happens."""
-        try:
-            for information in self._execute(line) or ():
-                await self._send(information)
-            return b"OK"
-        except SyntaxFault:
-            return b"ERROR"
-        except AtError as error:
-            return self._error(error.code, str(error))
-        except ModelError as error:
-            return self._error(parser.NO_MODEL, str(error))
-        except MemoryError:
-            gc.collect()
-            return self._error(parser.MEMORY_FULL)
-        except Exception as error:  # an unforeseen fault must not silence the unit
-            return self._error(parser.UNKNOWN, str(error))
 
-    def _execute(self, line: bytes):
-        name, form, arguments = parser.parse(line)
-        command = _BY_NAME.get(str(name, "ascii"))
-        if command is None:
-            raise SyntaxFault
-        if form == parser.TEST:
-            return command.describe()
-        if form == parser.SET:
-            handler = command.set
-            arguments = command.values(arguments) if handler else ()
-        else:
-            handler = command.read if form == parser.READ else command.run
-        if handler is None:
-            raise AtError(parser.NOT_SUPPORTED)
-        return handler(self, *arguments)
+class _Turn:
+    def __init__(self, service: Service, command) -> None:
+        self._service = service
+        self._command = command
 
-    def _error(self, code: int, text: str = "") -> bytes:
-        if self.cmee == 0:
-            return b"ERROR"
-        if self.cmee == 1:
-            return b"+CME ERROR: %d" % code
-        return b"+CME ERROR: " + escape((text or parser.CME_TEXT[code]).encode())
+    async def __aenter__(self) -> None:
+        service = self._service
+        await service._turn.acquire()
+        service._running = self._command
+        service.unit.watchdog.begin()
 
-    async def _send(self, line: str | bytes) -> None:
-        if isinstance(line, str):
-            line = line.encode()
-        self._writer.write(b"\r\n" + line + b"\r\n")
-        await self._writer.drain()
-
-    def require_session(self) -> Session:
-        if self.session is None:
-            raise AtError(parser.NO_MODEL, self.fault)
-        return self.session
-
-
-def _nothing(service: Service) -> None:
-    pass
-
-
-def _set_echo(service: Service, value: int) -> None:
-    service.echo = value
-
-
-def _identify(service: Service) -> tuple:
-    version = ".".join(str(part) for part in sys.implementation.version[:3])
-    return "bitnet " + bitnet.__version__, f"{sys.implementation.name} {version}, {sys.platform}"
-
-
-def _version(service: Service) -> tuple:
-    return (bitnet.__version__,)
-
-
-def _read_cmee(service: Service) -> tuple:
-    return (f"+CMEE: {service.cmee}",)
-
-
-def _set_cmee(service: Service, value: int) -> None:
-    service.cmee = value
-
-
-def _list_commands(service: Service) -> list:
-    return ["AT" + command.name for command in _COMMANDS]
-
-
-def _read_model(service: Service) -> tuple:
-    session = service.require_session()
-    model = session.model
-    intents = session.labels.intent_count if session.labels else 0
-    name = escape(model.path.split("/")[-1].encode())
-    return (
-        b'+MODEL: "%s",%d,"%08X","%s",%d,%d,%d,%d,%d'
-        % (
-            name,
-            model.file_size,
-            model.crc32,
-            _WEIGHT_TYPES[model.weight_type].encode(),
-            model.vocab_size,
-            model.hidden_size,
-            model.num_layers,
-            model.window,
-            intents,
-        ),
-    )
-
-
-def _infer(service: Service, text: bytes) -> tuple:
-    session = service.require_session()
-    if session.labels is None:
-        raise AtError(parser.NO_INTENTS)
-    answer = session.infer(text)
-    # Separators inside a value are escaped: split first, then unescape.
-    slots = b";".join(
-        escape(name.encode(), b"=;") + b"=" + escape(value.encode(), b"=;")
-        for name, value in answer.slots.items()
-    )
-    return (
-        b'+INFER: "%s",%d,"%s","%s",%d,%d'
-        % (
-            escape(answer.intent.encode()),
-            answer.confidence,
-            slots,
-            answer.source.encode(),
-            answer.latency_ms,
-            answer.prompt_tokens,
-        ),
-    )
-
-
-def _generate(service: Service, text: bytes, max_tokens: int):
-    # A token may end inside a character, so a line holds no raw UTF-8.
-    for piece in service.require_session().generate(text, max_tokens):
-        yield b'+GEN: "%s"' % escape(piece, _NOT_ASCII)
-
-
-def _read_stat(service: Service) -> tuple:
-    session = service.session
-    latency_ms, prompt_tokens, requests = (
-        (session.latency_ms, session.prompt_tokens, session.requests) if session else (0, 0, 0)
-    )
-    gc.collect()
-    return (f"+STAT: {gc.mem_free()},{latency_ms},{prompt_tokens},{requests}",)
-
-
-def _reset(service: Service) -> None:
-    service.require_session().reset()
-
-
-_COMMANDS = (
-    Command("", run=_nothing),
-    Command("E", (Int(0, 1, 0),), run=lambda service: _set_echo(service, 0), set=_set_echo),
-    Command("I", run=_identify),
-    Command("+GMR", run=_version),
-    Command("+CMEE", (Int(0, 2),), read=_read_cmee, set=_set_cmee),
-    Command("+CLAC", run=_list_commands),
-    Command("+MODEL", read=_read_model),
-    Command("+INFER", (Text(),), set=_infer),
-    Command("+GEN", (Text(), Int(1, 256, 32)), set=_generate),
-    Command("+STAT", read=_read_stat),
-    Command("+RESET", run=_reset),
-)
-_BY_NAME = {command.name: command for command in _COMMANDS}
+    async def __aexit__(self, kind, error, trace) -> None:
+        service = self._service
+        service.unit.watchdog.end()
+        service._running = None
+        service._turn.release()
+        service._answered.set()

@@ -1,0 +1,139 @@
+# What answers when the model does not: the last answer in the same context, or a rule. Faults are looked for in
+# this order, and the first one found is the reason:
+#
+# 1. no native module   2. no usable model   3. the watchdog has ended an inference   4. out of memory
+# 5. the deadline has passed   6. the stack is exhausted   7. the model is not sure enough
+
+import time
+from collections import namedtuple
+
+from micropython import const
+
+from .model import DeadlineError, ModelError
+from .session import Answer
+
+CACHED = const(1)
+RULES = const(2)
+SYNC = const(4)
+
+NATIVE = "native"
+MODEL = "model"
+WATCHDOG = "watchdog"
+MEMORY = "memory"
+DEADLINE = "deadline"
+STACK = "stack"
+CONFIDENCE = "confidence"
+
+_REMEMBERED = const(8)
+
+# answer: an Answer; reason: why it is not the model's, or ""; age: seconds since it was cached.
+Reply = namedtuple("Reply", ("answer", "reason", "age"))
+
+
+class FallbackError(Exception):
+    """Nothing answers; `reason` is one of those above."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class Responder:
+    """Answers phrases by a session, and by what the modes allow when it fails.
+
+    session: None until replace(). rules: has match(phrase), or None.
+    """
+
+    def __init__(self, session, rules=None) -> None:
+        self.rules = rules
+        self.modes = CACHED | RULES
+        self.threshold = 0  # permille; 0: whatever the model says, its "unknown" included, is an answer
+        self.deadline_ms = 0
+        self.fallbacks = 0  # how many requests the model has not answered
+        self.reason = ""  # of the last of them
+        self.replace(session)
+        # The last answers of the model, the oldest first: (context, answer, time).
+        self._cache: list = []
+
+    def replace(self, session, reason: str = "", text: str = "") -> None:
+        """Answer by another session; None if there is none, for `reason`, which `text` explains."""
+        self.session = session
+        self._absent = reason, text
+
+    def infer(self, phrase: bytes, deadline_ms: int = 0, features=None) -> Reply:
+        """The reply to a phrase. Raises FallbackError, or what Session.infer raises for a wrong phrase."""
+        context = _context(phrase, features)
+        reason, text = self._absent
+        unsure = None
+        if not reason:
+            try:
+                answer = self._ask(phrase, deadline_ms, features)
+                if not self._is_unsure(answer):
+                    self._remember(context, answer)
+                    return Reply(answer, "", 0)
+                unsure, reason = answer, CONFIDENCE
+            except MemoryError:
+                reason, text = MEMORY, "memory full"
+            except DeadlineError as error:
+                reason, text = DEADLINE, str(error)
+            except RuntimeError as error:
+                reason, text = STACK, str(error)
+        self.fallbacks += 1
+        self.reason = reason
+        reply = self._cached(context, reason) or self._by_rule(phrase, reason)
+        if reply is None:
+            if unsure is None:
+                raise FallbackError(reason, text)
+            reply = Reply(unsure, reason, 0)
+        return reply
+
+    def _ask(self, phrase: bytes, deadline_ms: int, features) -> Answer:
+        return self.session.infer(phrase, deadline_ms or self.deadline_ms, features)
+
+    def _is_unsure(self, answer: Answer) -> bool:
+        return answer.confidence < self.threshold
+
+    def _remember(self, context: tuple, answer: Answer) -> None:
+        if not self.modes & CACHED:
+            return
+        cache = self._cache
+        for i in range(len(cache)):
+            if cache[i][0] == context:
+                cache.pop(i)
+                break
+        if len(cache) == _REMEMBERED:
+            cache.pop(0)
+        cache.append((context, answer, time.time()))
+
+    def _cached(self, context: tuple, reason: str) -> Reply | None:
+        if self.modes & CACHED:
+            for known, answer, when in self._cache:
+                if known == context:
+                    age = max(0, int(time.time() - when))
+                    return Reply(_from(answer, "cache"), reason, age)
+        return None
+
+    def _by_rule(self, phrase: bytes, reason: str) -> Reply | None:
+        if self.modes & RULES and self.rules is not None:
+            found = self.rules.match(phrase)
+            if found:
+                return Reply(Answer(found[0], 0, found[1], "rule", 0, 0), reason, 0)
+        return None
+
+
+def _from(answer: Answer, source: str) -> Answer:
+    return Answer(answer.intent, answer.confidence, answer.slots, source, 0, 0)
+
+
+def _context(phrase: bytes, features) -> tuple:
+    """What the same answer is expected for: the phrase without regard to case, and the sensors' tokens."""
+    return phrase.lower(), bytes(features) if features else b""
+
+
+def reason_of(error: Exception) -> str:
+    """The reason for a fault at the start."""
+    if isinstance(error, MemoryError):
+        return MEMORY
+    if isinstance(error, ModelError) and "_bitnet" in str(error):
+        return NATIVE
+    return MODEL

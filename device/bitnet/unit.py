@@ -1,0 +1,169 @@
+# A unit: the model and everything around it, as the configuration has it.
+
+import asyncio
+import gc
+
+from . import fallback, storage
+from .fallback import Responder
+from .log import Log
+from .model import ModelError, load
+from .rules import Rules
+from .session import Session
+from .watchdog import Watchdog
+
+USER_RULES = "user.rules"
+_QUEUE = "sync"
+_HUNG = "the watchdog has ended an inference: AT+RESET uses the model again"
+# What the collector calls the reasons of fallbacks.
+_SYNC_REASONS = {fallback.NATIVE: "model", fallback.MODEL: "model", fallback.MEMORY: "memory"}
+
+
+class Unit:
+    """The parts of a unit, those that are configured; the others are None.
+
+    fault: why there is no model, or "".
+    """
+
+    def __init__(self) -> None:
+        self.log = Log()
+        self.watchdog = Watchdog(self.config("WATCHDOG_MS", 0))
+        self.responder = Responder(None, Rules(user_path=storage.path(USER_RULES)))
+        self.governor = self._make_governor()
+        self.meter = self._make_meter()
+        self.sync = self._make_sync()
+        self.features = None
+        self.fault = ""
+        self._place: tuple = (None, 0)
+        if self.watchdog.was_hung:
+            self._fail(fallback.WATCHDOG, _HUNG)
+        else:
+            self.reload()
+
+    @property
+    def session(self) -> Session | None:
+        return self.responder.session
+
+    def config(self, name: str, default):
+        """What the host has written from config.toml."""
+        return _from("bitnet_config", name, default)
+
+    def reload(self) -> None:
+        """Use the model as it was loaded last; what is wrong with it becomes the fault."""
+        try:
+            self._load(*self._place)
+        except (ModelError, MemoryError) as error:
+            self._fail(fallback.reason_of(error), str(error) or "not enough memory for the model")
+
+    def load(self, path: str | None, window: int) -> None:
+        """Use another model or window. Raises ModelError or MemoryError, and goes on with the one before."""
+        before = self._place
+        self._place = path or before[0], window
+        try:
+            self._load(*self._place)
+        except (ModelError, MemoryError):
+            self._place = before
+            self.reload()
+            raise
+
+    def _load(self, path: str | None, window: int) -> None:
+        if self.session is not None:
+            self.session.model.close()
+        self.responder.replace(None)
+        self.features = None
+        gc.collect()
+        session = Session(load(path, window))
+        self.fault = ""
+        self.responder.replace(session)
+        definitions = session.model.metadata().get("features")
+        if definitions:
+            from .features import Features  # noqa: PLC0415 (most models have none)
+
+            self.features = Features(definitions)
+
+    def _fail(self, reason: str, text: str) -> None:
+        self.fault = text
+        self.responder.replace(None, reason, text)
+        self.log.add(reason, text)
+        if self.sync:
+            self.sync.log(_SYNC_REASONS.get(reason, reason))
+
+    def infer(self, phrase: bytes, deadline_ms: int = 0):
+        """A Reply to a phrase. Raises FallbackError if nothing answers."""
+        features = self.features.tokens() if self.features else None
+        if self.governor:
+            self.governor.before()
+        if self.meter:
+            self.meter.begin()
+        try:
+            reply = self.responder.infer(phrase, deadline_ms, features)
+        except fallback.FallbackError as error:
+            self._report(error.reason, None, phrase)
+            raise
+        session = self.session
+        if session and reply.answer.source == "model":
+            if self.meter:
+                hertz = self.governor.hertz if self.governor else 0
+                self.meter.end(session.prompt_tokens, session.latency_ms, hertz)
+            if self.governor:
+                self.governor.after(session.latency_ms)
+        if reply.reason:
+            self._report(reply.reason, reply.answer, phrase)
+        return reply
+
+    def _report(self, reason: str, answer, phrase: bytes) -> None:
+        self.log.add(reason)
+        if self.sync and self.responder.modes & fallback.SYNC:
+            self.sync.log(_SYNC_REASONS.get(reason, "inference"))
+            if answer is not None:
+                self.sync.phrase(answer, str(phrase, "utf-8"))
+
+    async def run(self, service) -> None:
+        """What goes on beside the commands."""
+        tasks = [self.watchdog.run()]
+        if self.sync:
+            tasks.append(self.sync.run())
+        await asyncio.gather(*tasks)
+
+    def _make_governor(self):
+        clock = _from("bitnet_board", "CLOCK", None)
+        if clock is None:
+            return None
+        from .governor import Governor  # noqa: PLC0415
+
+        return Governor(clock)
+
+    def _make_meter(self):
+        power = _from("bitnet_board", "POWER", None)
+        if power is None:
+            return None
+        from .energy import open_meter  # noqa: PLC0415
+
+        return open_meter(power)
+
+    def _make_sync(self):
+        settings = self.config("SYNC", None)
+        if settings is None:
+            return None
+        from .mqtt import connector  # noqa: PLC0415
+        from .queue import Queue  # noqa: PLC0415
+        from .sync import Sync  # noqa: PLC0415
+
+        queue = Queue(storage.path(_QUEUE), settings["cap"])
+        connect = connector(settings["host"], settings["port"], settings["ca"])
+        return Sync(queue, connect, settings["unit"] or serial_number(), settings["topic"])
+
+
+def serial_number() -> str:
+    """The chip's unique number in hexadecimal; "0" where it has none."""
+    import machine  # noqa: PLC0415
+    from binascii import hexlify  # noqa: PLC0415
+
+    return str(hexlify(machine.unique_id()), "ascii") if hasattr(machine, "unique_id") else "0"
+
+
+def _from(module: str, name: str, default):
+    """A constant of a module that the host has written."""
+    try:
+        return getattr(__import__(module), name, default)
+    except ImportError:
+        return default

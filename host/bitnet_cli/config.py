@@ -1,0 +1,117 @@
+"""config.toml: what a unit is to do besides answering, which the host writes to it as bitnet_config.py."""
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from .board import _Table as Table
+from .errors import BitnetError
+from .files import read_file
+
+FILE = "bitnet_config.py"
+"""The name of the module on the unit."""
+
+_MODES = {"cached": 1, "rules": 2, "sync": 4}
+_POLICIES = {"fixed": "hertz", "deadline": "milliseconds", "thermal": "celsius"}
+_SCHEMES = {"mqtt": 1883, "mqtts": 8883}
+_WATCHDOG_MOST_MS = 8388
+
+
+@dataclass(frozen=True)
+class Config:
+    """Constants of bitnet_config.py by their names; what is not there is the device's default."""
+
+    constants: dict[str, Any] = field(default_factory=dict)
+
+    def module(self) -> bytes:
+        """The content of FILE."""
+        lines = [f"{name} = {value!r}\n" for name, value in self.constants.items()]
+        return "".join(["# Written by bitnet-cli, from config.toml.\n", *lines]).encode()
+
+
+DEFAULT = Config()
+
+
+def read_config(path: Path) -> Config:
+    """A config.toml. Raises BitnetError with the line's key if something in it is wrong."""
+    try:
+        table = Table(tomllib.loads(read_file(path).decode()), "")
+        constants = _constants(table)
+        table.end()
+    except (ValueError, TypeError) as error:
+        raise BitnetError(f"{path}: {error}") from None
+    return Config(constants)
+
+
+def _constants(table: Table) -> dict[str, Any]:
+    constants: dict[str, Any] = {}
+    factory: dict[str, tuple[Any, ...]] = {}
+    if fallback := table.table("fallback"):
+        factory["+FALLBACK"] = _fallback(fallback)
+    if dvfs := table.table("dvfs"):
+        factory["+DVFS"] = _dvfs(dvfs)
+    if sync := table.table("sync"):
+        constants["SYNC"] = _sync(sync)
+        factory["+SYNC"] = (int(_optional(sync, "consent", False)),)
+        sync.end()
+    if watchdog := table.table("watchdog"):
+        constants["WATCHDOG_MS"] = _within(watchdog, "timeout_ms", 1000, _WATCHDOG_MOST_MS)
+        watchdog.end()
+    if at := table.table("at"):
+        if "tcp" in at:
+            constants["TCP"] = _within(at, "tcp", 1, 65535)
+        if "ble" in at:
+            constants["BLE"] = at.take("ble", str)
+        at.end()
+    if factory:
+        constants["FACTORY"] = factory
+    return constants
+
+
+def _fallback(table: Table) -> tuple[int, int, int]:
+    modes = 0
+    for mode in _optional(table, "modes", ["cached", "rules"]):
+        if mode not in _MODES:
+            raise ValueError(f"fallback.modes has {mode!r}: they are {', '.join(_MODES)}")
+        modes |= _MODES[mode]
+    threshold = _within(table, "threshold", 0, 1000, 0)
+    deadline = _within(table, "deadline_ms", 0, 60000, 0)
+    table.end()
+    return modes, threshold, deadline
+
+
+def _dvfs(table: Table) -> tuple[str, int]:
+    policy = table.choice("policy", tuple(_POLICIES))
+    value = _within(table, _POLICIES[policy], 1, 999_999_999)
+    table.end()
+    return policy, value
+
+
+def _sync(table: Table) -> dict[str, Any]:
+    address = table.take("broker", str)
+    url = urlsplit(address)
+    if url.scheme not in _SCHEMES or not url.hostname:
+        raise ValueError(f"sync.broker is {address!r}: it is mqtt://host or mqtts://host, with :port if need be")
+    return {
+        "host": url.hostname,
+        "port": url.port or _SCHEMES[url.scheme],
+        "ca": _optional(table, "ca", "") or None,
+        "topic": _optional(table, "topic", "") or None,
+        "unit": _optional(table, "unit", ""),
+        "cap": table.size("cap") if "cap" in table else 65536,
+    }
+
+
+def _optional(table: Table, key: str, default: Any) -> Any:
+    return table.take(key, type(default)) if key in table else default
+
+
+def _within(table: Table, key: str, low: int, high: int, default: int | None = None) -> int:
+    if key not in table and default is not None:
+        return default
+    value: int = table.take(key, int)
+    if not low <= value <= high:
+        raise ValueError(f"{table.path(key)} is {value}: it is {low} to {high}")
+    return value
