@@ -1,8 +1,10 @@
-# Answers many phrases without AT commands in between, to measure accuracy. A line of input is a phrase as a
-# JSON string; a line of output is the fields of its Answer as a JSON list, or a fault as a JSON string.
+# Answers many phrases without AT commands in between, to measure accuracy. A line of input is a JSON list of
+# a phrase and the tokens of its features; a line of output is the fields of its Answer as a JSON list, or a
+# fault as a JSON string.
 
 import json
 import sys
+from array import array
 
 from bitnet import ModelError, Session, load
 
@@ -19,7 +21,8 @@ def serve() -> None:
         if not line:
             return
         try:
-            print(json.dumps(list(session.infer(json.loads(line)))))
+            text, features = json.loads(line)
+            print(json.dumps(list(session.infer(text, array("H", features)))))
         except (ValueError, ModelError) as error:
             print(json.dumps(str(error)))
 

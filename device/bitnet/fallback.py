@@ -88,7 +88,7 @@ class Responder:
         return reply
 
     def _ask(self, phrase: bytes, deadline_ms: int, features) -> Answer:
-        return self.session.infer(phrase, deadline_ms or self.deadline_ms, features)
+        return self.session.infer(phrase, features, deadline_ms or self.deadline_ms)
 
     def _is_unsure(self, answer: Answer) -> bool:
         return answer.confidence < self.threshold

@@ -48,10 +48,11 @@ class Session:
             self._begin_with(self._system_text())
             self._snapshot = model.snapshot()
 
-    def infer(self, text: str | bytes, deadline_ms: int = 0) -> Answer:
+    def infer(self, text: str | bytes, features: array | None = None, deadline_ms: int = 0) -> Answer:
         """The answer to a phrase of fewer than `capacity` bytes (ValueError) of UTF-8 (UnicodeError).
 
-        Raises DeadlineError if that takes longer than deadline_ms; 0 is for as long as it takes.
+        features: tokens to go before those of the phrase, as Features.tokens() gives them; the phrase may
+        then be empty. Raises DeadlineError if that takes longer than deadline_ms; 0 is for as long as it takes.
         """
         if self.labels is None:
             raise ModelError("the model has no intents")
@@ -61,7 +62,7 @@ class Session:
         # The promise is no allocation per token; the lock keeps it.
         micropython.heap_lock()
         try:
-            count = self._feed_prompt(text)
+            count = self._feed_prompt(text, features)
             self._reply.read(count)
         finally:
             micropython.heap_unlock()
@@ -70,10 +71,10 @@ class Session:
         self.requests += 1
         return self._answer(text)
 
-    def generate(self, text: str | bytes, max_tokens: int = 32):
+    def generate(self, text: str | bytes, max_tokens: int = 32, features: array | None = None):
         """Yields what the model says to a text, unconstrained, as pieces of UTF-8, each a token."""
         started = time.ticks_ms()
-        self._feed_prompt(self._checked(text))
+        self._feed_prompt(self._checked(text), features)
         yield from self._continue(max_tokens, started)
 
     def chat(self, text: str | bytes, max_tokens: int = 32, system: bytes | None = None):
@@ -128,14 +129,16 @@ class Session:
             raise ValueError(f"the text has {len(text)} bytes, at most {self.tokenizer.capacity - 1} fit")
         return text
 
-    def _feed_prompt(self, text: bytes) -> int:
-        """Feed the template with this text; returns the tokens of the text alone."""
+    def _feed_prompt(self, text: bytes, features: array | None) -> int:
+        """Feed the template with features and text; returns the tokens of the text alone."""
         tokenizer, model = self.tokenizer, self.model
         count = prompt = tokenizer.encode(text)
         if self.labels is not None:
             tokenizer.tokens[count] = self.labels.assistant
             prompt += 1
         self._begin()
+        if features:
+            model.feed(features, len(features))
         model.feed(tokenizer.tokens, prompt)
         self.prompt_tokens = model.position()
         return count

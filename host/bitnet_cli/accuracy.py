@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .at import Answer
+from .features import tokens_of
+from .files import read_file
+from .modelfile import read
 from .phrases import Phrase
 from .simulator import infer_many
 
@@ -21,6 +24,8 @@ class Accuracy:
     exact_match: float
     out_of_scope_recall: float | None
     false_refusals: float | None
+    prompt_tokens: float
+    """Mean over all phrases, the template included."""
     errors: list[tuple[Phrase, Answer]]
 
     def as_dict(self) -> dict[str, float | int | None]:
@@ -34,6 +39,7 @@ class Accuracy:
             f"phrases               {self.phrases}, answered in MicroPython on the simulated board",
             f"intent accuracy       {self.intent:.2%}",
             f"intent and slots      {self.exact_match:.2%}",
+            f"prompt tokens         {self.prompt_tokens:.1f} on average",
         ]
         if self.out_of_scope_recall is not None and self.false_refusals is not None:
             lines.append(f"out of scope refused  {self.out_of_scope_recall:.2%}")
@@ -43,7 +49,9 @@ class Accuracy:
 
 def measure(model: Path, phrases: Sequence[Phrase]) -> Accuracy:
     """Answer every phrase and count. Accuracy and exact match are over phrases that are in scope."""
-    answers = infer_many(model, [phrase.text for phrase in phrases])
+    metadata = read(read_file(model)).metadata
+    features = [tokens_of(metadata, phrase.features) for phrase in phrases]
+    answers = infer_many(model, [phrase.text for phrase in phrases], features=features)
     pairs = list(zip(phrases, answers, strict=True))
     inside = [(p, a) for p, a in pairs if p.intent != UNKNOWN]
     outside = [(p, a) for p, a in pairs if p.intent == UNKNOWN]
@@ -55,6 +63,7 @@ def measure(model: Path, phrases: Sequence[Phrase]) -> Accuracy:
         exact_match=_share(_exact(p, a) for p, a in inside),
         out_of_scope_recall=_share(a.intent == UNKNOWN for _, a in outside) if outside else None,
         false_refusals=refused_inside if outside else None,
+        prompt_tokens=sum(a.prompt_tokens for _, a in pairs) / len(pairs),
         errors=[(p, a) for p, a in pairs if not _exact(p, a)],
     )
 

@@ -14,6 +14,7 @@ from safetensors.torch import save as serialize
 from tokenizers import Tokenizer
 
 from .errors import BitnetError
+from .features import Feature, from_dict, to_dict
 from .files import write_atomically
 from .grammar import Labels
 from .modelfile import BINARY, TERNARY
@@ -33,6 +34,7 @@ class Checkpoint:
     labels: Labels
     name: str
     system: str
+    features: tuple[Feature, ...] = ()
 
     @property
     def shape(self) -> Shape:
@@ -64,8 +66,9 @@ def load(folder: Path) -> Checkpoint:
     if tokenizer.get_vocab_size() != shape.vocab_size:
         size = tokenizer.get_vocab_size()
         raise BitnetError(f"{folder}: the tokenizer has {size} tokens, vocab_size is {shape.vocab_size}")
+    features = _features(extra, folder / "config.json")
     model = _load_weights(shape, folder / "model.safetensors")
-    return Checkpoint(model, tokenizer, labels, extra["name"], extra["system"])
+    return Checkpoint(model, tokenizer, labels, extra["name"], extra["system"], features)
 
 
 def _load_weights(shape: Shape, path: Path) -> BitNetLM:
@@ -110,6 +113,7 @@ def _to_config(checkpoint: Checkpoint) -> dict[str, Any]:
             "embedding_bits": shape.embedding_bits,
             "window": shape.window,
             "labels": asdict(checkpoint.labels),
+            "features": [to_dict(feature) for feature in checkpoint.features],
         },
     }
 
@@ -160,6 +164,18 @@ def _labels(extra: dict[str, Any], tokenizer: Tokenizer, path: Path) -> Labels:
     if found != labels:
         raise BitnetError(f"{path}: the token ids of `labels` do not match tokenizer.json")
     return labels
+
+
+def _features(extra: dict[str, Any], path: Path) -> tuple[Feature, ...]:
+    """The features of a config; checkpoints of older versions have none."""
+    try:
+        return tuple(from_dict(fields) for fields in extra.get("features", ()))
+    except BitnetError as error:
+        raise BitnetError(f"{path}: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise BitnetError(
+            f"{path}: `features` in `bitnet_cli` are not understood: {_one_line(error)}"
+        ) from error
 
 
 def _one_line(error: Exception) -> str:

@@ -3,13 +3,15 @@
 import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
+from .errors import BitnetError
+from .features import FILE_NAME, feature_key
 from .grammar import Labels, allowed_sets, reply_tokens, template_beginning
 from .phrases import Phrase
 from .templates import PhraseBook, made_up_word
@@ -61,10 +63,14 @@ def make_example(
     system: Sequence[int],
     teacher: npt.NDArray[np.float32] | None = None,
 ) -> Example | None:
-    """Tokens of a phrase and its reply; None if a slot value does not begin and end with words."""
+    """Tokens of a phrase and its reply; None if a slot value does not begin and end with words.
+
+    Raises BitnetError if the phrase has a feature that the tokenizer has not.
+    """
     encoded = encode(tokenizer, phrase.text)
-    prompt = [*template_beginning(labels, system), *encoded.ids, labels.assistant]
-    first = len(system) + 2
+    beginning = [*template_beginning(labels, system), *_feature_tokens(phrase, tokenizer)]
+    prompt = [*beginning, *encoded.ids, labels.assistant]
+    first = len(beginning)
     if not phrase.intent:
         return Example(
             prompt, len(prompt) - 1, _UNLABELLED, [], [], teacher, list(range(first, len(prompt) - 1))
@@ -87,6 +93,19 @@ def make_example(
         teacher,
         droppable,
     )
+
+
+def _feature_tokens(phrase: Phrase, tokenizer: Tokenizer) -> list[int]:
+    tokens = []
+    for name, bin_ in phrase.features.items():
+        token = tokenizer.token_to_id(feature_key(name, bin_))
+        if token is None:
+            raise BitnetError(
+                f"{phrase.text!r} has the feature {name}={bin_}, which {FILE_NAME} does not define"
+            )
+        tokens.append(token)
+    # Ids are in the order of the definitions, and so the board's tokens come.
+    return sorted(tokens)
 
 
 def collate(
@@ -159,7 +178,7 @@ def vary(phrase: Phrase, open_slots: set[str], rng: random.Random) -> Phrase:
             text, spans = _delete(text, spans, rng.choice(free))
     if rng.random() < 0.2 and text[-1:].isalnum():
         text += rng.choice(("?", ".", "!", "?"))
-    return Phrase(text, phrase.intent, spans)
+    return replace(phrase, text=text, spans=spans)
 
 
 def _rename_slot(phrase: Phrase, open_slots: set[str], rng: random.Random) -> Phrase:
@@ -174,7 +193,7 @@ def _rename_slot(phrase: Phrase, open_slots: set[str], rng: random.Random) -> Ph
         if a < end and b > start and (a, b) != (start, end):
             return phrase
         spans[name] = (a + shift * (a >= end), b + shift * (b >= end))
-    return Phrase(phrase.text[:start] + value + phrase.text[end:], phrase.intent, spans)
+    return replace(phrase, text=phrase.text[:start] + value + phrase.text[end:], spans=spans)
 
 
 def _in_spans(place: int, spans: dict[str, tuple[int, int]]) -> bool:

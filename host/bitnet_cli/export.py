@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import torch
 
 from .checkpoint import Checkpoint
 from .dataset import Example
+from .features import to_metadata
 from .grammar import Labels, labels_section, specials, template_beginning
 from .modelfile import Layer, Matrix, Scale, Weights, norm_factor, rope_steps, write
 from .oracle import Oracle, choose, store_prefix
@@ -35,12 +37,16 @@ class Agreement:
 def export(checkpoint: Checkpoint) -> bytes:
     """The `.bitnet` file of a checkpoint (native/SPEC.md), the beginning of its template stored in it."""
     labels = checkpoint.labels
+    keys = specials(labels.intents, list(labels.slots), checkpoint.features)
+    metadata: dict[str, Any] = {"name": checkpoint.name, "system": checkpoint.system}
+    if checkpoint.features:
+        metadata["features"] = to_metadata(checkpoint.features, labels.first_slot + len(labels.slots))
     model = write(
         checkpoint.shape.config(),
         integer_weights(checkpoint.model),
-        tokenizer_section(checkpoint.tokenizer, specials(labels.intents, list(labels.slots))),
+        tokenizer_section(checkpoint.tokenizer, keys),
         labels_section(labels),
-        {"name": checkpoint.name, "system": checkpoint.system},
+        metadata,
     )
     system = encode(checkpoint.tokenizer, checkpoint.system).ids
     return store_prefix(model, template_beginning(labels, system))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from .errors import BitnetError
+from .features import Feature, feature_keys
 from .tokenizer import Encoded, Token
 
 Int64 = npt.NDArray[np.int64]
@@ -81,10 +82,15 @@ class Labels:
         return self.first_slot + list(self.slots).index(slot)
 
 
-def specials(intents: Sequence[str], slots: Sequence[str]) -> list[str]:
+def specials(intents: Sequence[str], slots: Sequence[str], features: Sequence[Feature] = ()) -> list[str]:
     """The special tokens of a model in the order of their ids, by the keys they have in the vocabulary."""
     roles = [f"<|{role}|>" for role in _ROLES]
-    return roles + [f"<intent:{name}>" for name in intents] + [f"<slot:{name}>" for name in slots]
+    return (
+        roles
+        + [f"<intent:{name}>" for name in intents]
+        + [f"<slot:{name}>" for name in slots]
+        + feature_keys(features)
+    )
 
 
 def template_beginning(labels: Labels, system: Sequence[int]) -> list[int]:

@@ -21,11 +21,15 @@ _NUMBER = re.compile(r"-?\d+([.,:]\d+)*")
 
 @dataclass(frozen=True)
 class Phrase:
-    """A text, its intent, and the half-open character spans of its slot values."""
+    """A text, its intent, the half-open character spans of its slot values, and the bins of its features.
+
+    The text may be empty if there are features.
+    """
 
     text: str
     intent: str
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    features: dict[str, int] = field(default_factory=dict)
 
     @property
     def slots(self) -> dict[str, str]:
@@ -34,7 +38,10 @@ class Phrase:
 
 
 def read_phrases(path: Path) -> list[Phrase]:
-    """Phrases of a .jsonl or .csv file: `text`, `intent` and perhaps `slots` (name → value in the text)."""
+    """Phrases of a .jsonl or .csv file: `text`, `intent` and perhaps `slots` (name → value in the text)
+
+    and, in .jsonl, `features` (name → number of its bin).
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -81,7 +88,15 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _phrase(row: dict[str, Any], path: Path, number: int) -> Phrase:
     text, intent, slots = row.get("text"), row.get("intent"), row.get("slots") or {}
-    if not isinstance(text, str) or not text.strip() or not isinstance(intent, str) or not intent:
+    features = row.get("features") or {}
+    if not isinstance(features, dict) or not all(type(bin_) is int for bin_ in features.values()):
+        raise BitnetError(f"{path}:{number}: `features` must be an object of name and number of the bin")
+    if (
+        not isinstance(text, str)
+        or not isinstance(intent, str)
+        or not intent
+        or not (text.strip() or features)
+    ):
         raise BitnetError(f"{path}:{number}: `text` and `intent` must be non-empty strings")
     if not isinstance(slots, dict):
         raise BitnetError(f"{path}:{number}: `slots` must be an object of name and value")
@@ -93,4 +108,4 @@ def _phrase(row: dict[str, Any], path: Path, number: int) -> Phrase:
         if not match or match.start() == match.end():
             raise BitnetError(f"{path}:{number}: slot {name}: {value!r} does not stand in the text")
         spans[name] = match.span()
-    return Phrase(text, intent, spans)
+    return Phrase(text, intent, spans, features)

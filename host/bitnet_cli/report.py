@@ -1,7 +1,7 @@
 """How good a model is on held-out phrases: figures, a per-intent table, a picture of the confusions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -124,9 +124,7 @@ def held_out_examples(checkpoint: Checkpoint, phrases: Sequence[Phrase]) -> tupl
         readable.append(example is not None)
         examples.append(
             example
-            or make_example(
-                Phrase(phrase.text, phrase.intent), checkpoint.labels, checkpoint.tokenizer, system
-            )
+            or make_example(replace(phrase, spans={}), checkpoint.labels, checkpoint.tokenizer, system)
         )
     return [example for example in examples if example is not None], readable
 

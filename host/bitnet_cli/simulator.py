@@ -134,13 +134,21 @@ class SimulatedBoard:
                 self.fault = unescape(line[9:-1])
 
 
-def infer_many(model: Path | str, phrases: Sequence[str], board: Board = SIM) -> list[Answer]:
+def infer_many(
+    model: Path | str,
+    phrases: Sequence[str],
+    board: Board = SIM,
+    features: Sequence[Sequence[int]] | None = None,
+) -> list[Answer]:
     """The simulated board's answers to many phrases, without AT commands in between.
 
-    Raises BitnetError if the board cannot use the model, or for a phrase it cannot take.
+    features: for each phrase the tokens to go before its own; it may then be empty. Raises BitnetError if the
+    board cannot use the model, or for a phrase it cannot take.
     """
-    for phrase in phrases:
-        check_phrase(phrase)
+    questions = list(zip(phrases, features or [()] * len(phrases), strict=True))
+    for phrase, tokens in questions:
+        if phrase or not tokens:
+            check_phrase(phrase)
     with tempfile.TemporaryDirectory(prefix="bitnet-sim-") as folder, tempfile.TemporaryFile() as errors:
         image = _write_flash(Path(folder), model, board, DEFAULT)
         storage = Path(folder) / "storage"
@@ -153,12 +161,14 @@ def infer_many(model: Path | str, phrases: Sequence[str], board: Board = SIM) ->
             stderr=errors,
         ) as process:
             try:
-                return _answers(process, phrases, errors)
+                return _answers(process, questions, errors)
             finally:
                 process.kill()
 
 
-def _answers(process: subprocess.Popen[bytes], phrases: Sequence[str], errors: IO[bytes]) -> list[Answer]:
+def _answers(
+    process: subprocess.Popen[bytes], questions: Sequence[tuple[str, Sequence[int]]], errors: IO[bytes]
+) -> list[Answer]:
     to_board, from_board = process.stdin, process.stdout
     assert to_board is not None
     assert from_board is not None
@@ -174,15 +184,15 @@ def _answers(process: subprocess.Popen[bytes], phrases: Sequence[str], errors: I
     if ready != "ready":
         raise BitnetError(f"the simulated board cannot use the model: {ready}")
     answers = []
-    for start in range(0, len(phrases), _CHUNK):
-        chunk = phrases[start : start + _CHUNK]
-        lines = "".join(json.dumps(phrase, ensure_ascii=False) + "\n" for phrase in chunk).encode()
+    for start in range(0, len(questions), _CHUNK):
+        chunk = questions[start : start + _CHUNK]
+        lines = "".join(json.dumps(question, ensure_ascii=False) + "\n" for question in chunk).encode()
         with contextlib.suppress(BrokenPipeError):  # read() says why
             os.write(to_board.fileno(), lines)
         watchdog = threading.Timer(_CHUNK_TIMEOUT, process.kill)
         watchdog.start()
         try:
-            for phrase in chunk:
+            for phrase, _ in chunk:
                 fields = read()
                 if not isinstance(fields, list):
                     raise BitnetError(f"the simulated board cannot answer {phrase!r}: {fields}")

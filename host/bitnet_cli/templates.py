@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from hassil.intents import IntentData, RangeSlotList, SlotList, TextSlotList, Te
 from hassil.parser import ParseError
 
 from .errors import BitnetError
+from .features import FILE_NAME, Feature, read_definitions
 from .phrases import NUMBER, TEXT, Phrase, read_phrases
 
 # What hassil raises where it cannot take its input.
@@ -60,6 +61,7 @@ class PhraseBook:
         self.declared_kinds: dict[str, str] = {}
         self.open_slots: set[str] = set()
         self.warnings: list[str] = []
+        self.features: tuple[Feature, ...] = ()
         self._lists: dict[str, SlotList] = {}
         self._rules: dict[str, Sentence] = {}
         self._captured: set[str] = set()
@@ -87,7 +89,7 @@ class PhraseBook:
     def trim(self, phrase: Phrase) -> Phrase:
         """The phrase without the slots that are to be left out."""
         spans = {slot: span for slot, span in phrase.spans.items() if slot not in self._without_slots}
-        return Phrase(phrase.text, phrase.intent, spans)
+        return replace(phrase, spans=spans)
 
     def add_templates(self, documents: dict[str, Any]) -> None:
         """Parse one merged Home Assistant dictionary of intents, lists and expansion rules."""
@@ -203,10 +205,14 @@ class PhraseBook:
 def load(paths: Iterable[Path], without_slots: Iterable[str] = ()) -> PhraseBook:
     """Read phrase files and folders: .yaml templates (and Home Assistant fixtures), .jsonl and .csv phrases.
 
+    The `features.toml` of a folder defines the features that its phrases have.
+
     Slots in `without_slots` are left out: what the intent implies need not be copied from the phrase. Raises
     BitnetError if a file cannot be understood or there is no phrase in any of them.
     """
+    paths = list(paths)
     book = PhraseBook(without_slots)
+    book.features = _definitions(paths)
     merged: dict[str, Any] = {"language": "en", "intents": {}, "lists": {}, "expansion_rules": {}}
     for path in _files(paths):
         if path.suffix == ".yaml":
@@ -222,6 +228,14 @@ def load(paths: Iterable[Path], without_slots: Iterable[str] = ()) -> PhraseBook
     if not book.intents:
         raise BitnetError("no phrases found: give at least one .yaml, .jsonl or .csv file that has some")
     return book
+
+
+def _definitions(paths: Iterable[Path]) -> tuple[Feature, ...]:
+    """Those of the only folder that has some."""
+    files = [path / FILE_NAME for path in paths if (path / FILE_NAME).is_file()]
+    if len(files) > 1:
+        raise BitnetError(f"{files[1]}: the features are defined already, in {files[0]}")
+    return read_definitions(files[0]) if files else ()
 
 
 def made_up_word(rng: random.Random) -> str:

@@ -22,7 +22,7 @@ _BYTES = 256
 _EMPTY = 0xFFFF
 _MAX_MERGES = 3 << 13  # three quarters of the largest hash table
 _HEADER = struct.Struct("<4H")
-_SPECIAL_KEY = re.compile(r"<(?:intent|slot):(.+)>", re.DOTALL)
+_SPECIAL_KEY = re.compile(r"<(?:intent|slot|feature):(.+)>", re.DOTALL)
 
 
 class Token(NamedTuple):

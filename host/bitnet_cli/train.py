@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from .checkpoint import Checkpoint
 from .dataset import Batch, Example, collate, draw, make_example, shuffled, vary
 from .errors import BitnetError
+from .features import Feature
 from .grammar import Labels, specials
 from .modelfile import TERNARY
 from .phrases import NUMBER, TEXT, Phrase, is_number, read_phrases
@@ -91,6 +92,7 @@ class Course:
     labels: Labels
     token_vectors: np.ndarray | None
     """The teacher's embeddings [vocab, hidden] of the tokens' texts, of unit standard deviation."""
+    features: tuple[Feature, ...] = ()
 
 
 def train(book: PhraseBook, recipe: Recipe, report: Report) -> Checkpoint:
@@ -100,19 +102,23 @@ def train(book: PhraseBook, recipe: Recipe, report: Report) -> Checkpoint:
 
 def prepare(book: PhraseBook, recipe: Recipe, report: Report) -> Course:
     """Draw phrases, train the tokenizer, let the teacher judge."""
+    if recipe.distillation and any(phrase.features for phrase in book.fixed):
+        raise BitnetError(
+            "the teacher knows texts only and some phrases have features: train without (--no-teacher)"
+        )
     rng = random.Random(recipe.seed)
     drawn = draw(book, recipe.drawn_phrases, recipe.unknown, rng)
     phrases = book.fixed + [vary(phrase, book.open_slots, rng) for phrase in drawn]
     tokenizer_texts = [phrase.text for phrase in phrases] + [recipe.system]
     labels = make_labels(book, phrases, recipe)
     tokenizer = train_tokenizer(
-        tokenizer_texts, recipe.vocab_budget, specials(labels.intents, list(labels.slots))
+        tokenizer_texts, recipe.vocab_budget, specials(labels.intents, list(labels.slots), book.features)
     )
     labels = labels.resolve(tokenizer)
     lesson = _distill(phrases, labels, tokenizer, recipe, rng, report) if recipe.distillation else None
     system = encode(tokenizer, recipe.system).ids
     examples = _examples(phrases, lesson, labels, tokenizer, system)
-    return Course(examples, tokenizer, labels, lesson.token_vectors if lesson else None)
+    return Course(examples, tokenizer, labels, lesson.token_vectors if lesson else None, book.features)
 
 
 def fit(course: Course, recipe: Recipe, report: Report) -> Checkpoint:
@@ -123,7 +129,7 @@ def fit(course: Course, recipe: Recipe, report: Report) -> Checkpoint:
         model.model.embed_tokens.weight.data = _EMBEDDING_STD * torch.from_numpy(course.token_vectors)
     _fit(model, course.examples, course.labels, recipe, report)
     model.eval()
-    return Checkpoint(model, course.tokenizer, course.labels, recipe.name, recipe.system)
+    return Checkpoint(model, course.tokenizer, course.labels, recipe.name, recipe.system, course.features)
 
 
 def make_labels(book: PhraseBook, phrases: Sequence[Phrase], recipe: Recipe) -> Labels:

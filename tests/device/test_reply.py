@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,13 @@ def phrases(count: int, seed: int) -> list[str]:
 PLAIN = ("What's the temp?", "Set the kitchen to 21 degrees", "x", "water the tomato bed for 10 minutes")
 
 
-def reference(oracle: Oracle, labels: Labels, text: str) -> tuple[str, int, dict[str, str], int]:
+def reference(
+    oracle: Oracle, labels: Labels, text: str, features: Sequence[int] = ()
+) -> tuple[str, int, dict[str, str], int]:
     """Intent, confidence, slots and prompt tokens; here the model is asked for every token of the reply."""
     phrase = encode(toy.host_tokenizer(), text)
     system = encode(toy.host_tokenizer(), toy.SYSTEM)
-    prompt = [labels.system, *system.ids, labels.user, *phrase.ids, labels.assistant]
+    prompt = [labels.system, *system.ids, labels.user, *features, *phrase.ids, labels.assistant]
     oracle.reset()
     oracle.feed(prompt)
     reply = Reply(labels, phrase)
@@ -113,6 +115,21 @@ def test_equals_the_host(
     for text, answer in zip(asked, infer_many(path, asked), strict=True):
         expected = reference(oracle, toy.labels(threshold, unknown), text)
         assert (answer.intent, answer.confidence, answer.slots, answer.prompt_tokens) == expected, text
+
+
+def test_features_go_before_the_phrase(tmp_path: Path) -> None:
+    """Slots stay where they are in the phrase, which may be empty."""
+    path = tmp_path / "random.bitnet"
+    path.write_bytes(toy.model(8))
+    oracle = Oracle(path.read_bytes())
+    rng = random.Random(8)
+    asked = [*phrases(40, 8), "", ""]
+    features = [[rng.randrange(420) for _ in range(1 + i % 7)] for i in range(len(asked))]
+    answers = infer_many(path, asked, features=features)
+    for text, tokens, answer in zip(asked, features, answers, strict=True):
+        expected = reference(oracle, toy.labels(), text, tokens)
+        assert (answer.intent, answer.confidence, answer.slots, answer.prompt_tokens) == expected, text
+    assert any(answer.slots for answer in answers)
 
 
 BEGINNING = len(toy.template_beginning())

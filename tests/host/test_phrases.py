@@ -45,6 +45,12 @@ def test_a_value_is_found_as_a_whole_word_first(tmp_path: Path) -> None:
         assert read_phrases(path)[0].spans == {"room": (start, start + len(value))}
 
 
+def test_features_may_stand_for_the_text(tmp_path: Path) -> None:
+    row = {"text": "", "intent": "dark", "features": {"light": 0}}
+    (phrase,) = read_phrases(written(tmp_path, "some.jsonl", json.dumps(row)))
+    assert (phrase.text, phrase.features) == ("", {"light": 0})
+
+
 GOOD = '{"text": "a b", "intent": "x"}\n'
 
 
@@ -62,6 +68,13 @@ GOOD = '{"text": "a b", "intent": "x"}\n'
         ("a.jsonl", '{"text": "a", "intent": "x", "slots": [1]}', ":1: `slots` must be an object"),
         ("a.jsonl", '{"text": "a b", "intent": "x", "slots": {"room": "c"}}', "room: 'c' does not stand"),
         ("a.jsonl", '{"text": "a b", "intent": "x", "slots": {"room": ""}}', "room: '' does not stand"),
+        ("a.jsonl", '{"text": "", "intent": "x", "features": {}}', ":1: `text` and `intent`"),
+        (
+            "a.jsonl",
+            '{"text": "a", "intent": "x", "features": ["light"]}',
+            ":1: `features` must be an object",
+        ),
+        ("a.jsonl", '{"text": "a", "intent": "x", "features": {"light": "3"}}', "number of the bin"),
         ("a.jsonl", b"\xff\xfe", "UTF-8"),
         ("a.csv", "", "must name the columns"),
         ("a.csv", "text,label\na,b\n", "must name the columns"),

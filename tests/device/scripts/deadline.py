@@ -14,7 +14,7 @@ def answer():
 
 print(json.dumps(answer()))
 try:
-    session.infer("set the kitchen to 21 degrees" + 100 * " x", 1)
+    session.infer("set the kitchen to 21 degrees" + 100 * " x", deadline_ms=1)
     print(json.dumps("no deadline"))
 except DeadlineError as error:
     print(json.dumps(str(error)))
