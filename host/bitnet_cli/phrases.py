@@ -15,6 +15,7 @@ from typing import Any
 from .errors import BitnetError
 
 NUMBER, TEXT = "number", "text"  # the kinds of slots
+UNLABELLED = "?"  # the intent of a collected phrase that a person has yet to label
 
 _NUMBER = re.compile(r"-?\d+([.,:]\d+)*")
 
@@ -49,7 +50,9 @@ def read_phrases(path: Path) -> list[Phrase]:
     except UnicodeDecodeError as error:
         raise BitnetError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from error
     rows = _csv_rows(text, path) if path.suffix == ".csv" else _jsonl_rows(text, path)
-    phrases = [_phrase(row, path, number) for number, row in rows]
+    numbered = [(number, _phrase(row, path, number)) for number, row in rows]
+    _require_labels(numbered, path)
+    phrases = [phrase for _, phrase in numbered]
     if not phrases:
         raise BitnetError(f"{path}: has no phrases; give it at least one line with `text` and `intent`")
     return phrases
@@ -84,6 +87,15 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise BitnetError(f"{path}:{reader.line_num}: `slots` is not JSON: {error.msg}") from error
     except csv.Error as error:
         raise BitnetError(f"{path}:{reader.line_num}: not CSV: {error}") from error
+
+
+def _require_labels(numbered: list[tuple[int, Phrase]], path: Path) -> None:
+    lines = [str(number) for number, phrase in numbered if phrase.intent == UNLABELLED]
+    if lines:
+        named = ", ".join(lines[:10]) + (f" and {len(lines) - 10} more" if len(lines) > 10 else "")
+        raise BitnetError(
+            f"{path}: the intent is still {UNLABELLED!r} in line {named}: write the right one there, or delete the line"
+        )
 
 
 def _phrase(row: dict[str, Any], path: Path, number: int) -> Phrase:

@@ -1,0 +1,133 @@
+# MQTT 3.1.1, as much as a publisher of QoS 1 needs, on asyncio streams: nothing here blocks the AT service.
+#
+# umqtt.simple of micropython-lib waits for every acknowledgement, and for a broker that does not answer, in calls
+# that block; it was left out for that.
+
+import asyncio
+import struct
+
+from micropython import const
+
+CONNACK = const(0x20)
+PUBACK = const(0x40)
+PINGRESP = const(0xD0)
+_CONNECT = const(0x10)
+_PUBLISH = const(0x32)  # QoS 1
+_DUP = const(0x08)
+_PINGREQ = b"\xc0\x00"
+_DISCONNECT = b"\xe0\x00"
+_PASSWORD = const(0x40)
+_USER = const(0x80)
+_LARGEST = const(256)  # of the packets that a publisher is sent
+_REFUSALS = ("", "protocol version", "client id", "server unavailable", "user or password", "not authorised")
+
+
+class MqttError(Exception):
+    pass
+
+
+def connector(host: str, port: int = 0, ca: str | None = None):
+    """A function that connects to a broker, for Sync. With `ca`, a file with its authority's certificate, by TLS.
+
+    Everything is asynchronous but looking up a name: give an address where a name server may be down. An
+    authority's certificate is valid for a span of time, so a port that checks it needs its clock set.
+    """
+
+    async def connect() -> tuple:
+        if ca is None:
+            return await asyncio.open_connection(host, port or 1883)
+        return await asyncio.open_connection(host, port or 8883, ssl=_tls(ca), server_hostname=host)
+
+    return connect
+
+
+def _tls(ca: str):
+    import ssl  # noqa: PLC0415 (not on every board)
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with open(ca, "rb") as file:
+        context.load_verify_locations(cadata=file.read())
+    return context
+
+
+class Link:
+    """A connection to a broker, as its client."""
+
+    def __init__(self, reader, writer) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def connect(self, client_id: str, keepalive: int, user: str | None, password: str | None) -> None:
+        """Introduce the client; MqttError with the reason if the broker refuses it. keepalive: seconds."""
+        # The session is not a clean one: a message sent again is the same message to the broker.
+        flags = (0 if user is None else _USER) | (0 if password is None else _PASSWORD)
+        body = _string("MQTT") + struct.pack(">BBH", 4, flags, keepalive) + _string(client_id)
+        for text in (user, password):
+            if text is not None:
+                body += _string(text)
+        await self._send(_CONNECT, len(body), body)
+        kind, code = await self.receive()
+        if kind != CONNACK:
+            raise MqttError("the broker does not speak MQTT 3.1.1")
+        if code & 0xFF:
+            raise MqttError("refused: " + _REFUSALS[min(code & 0xFF, len(_REFUSALS) - 1)])
+
+    async def publish(self, topic: str, payload: bytes, packet_id: int, again: bool) -> None:
+        """Send a message; the broker answers with PUBACK and its packet id. again: it may have it already."""
+        head = _string(topic) + struct.pack(">H", packet_id)
+        kind = _PUBLISH | _DUP if again else _PUBLISH
+        await self._send(kind, len(head) + len(payload), head, payload)
+
+    async def ping(self) -> None:
+        self._writer.write(_PINGREQ)
+        await self._writer.drain()
+
+    async def receive(self) -> tuple:
+        """The kind of the next packet and its number: packet id of PUBACK, flags and code of CONNACK."""
+        kind = (await self._reader.readexactly(1))[0]
+        length = await self._length()
+        if length > _LARGEST:
+            raise MqttError("the broker sent a packet that a publisher is not sent")
+        body = await self._reader.readexactly(length) if length else b""
+        return kind & 0xF0, struct.unpack(">H", body)[0] if length == 2 else 0
+
+    async def close(self) -> None:
+        """Take leave, if the broker still hears it."""
+        try:
+            self._writer.write(_DISCONNECT)
+            self._writer.close()
+            await self._writer.wait_closed()
+        except OSError:
+            pass
+
+    async def _length(self) -> int:
+        length = shift = 0
+        while True:
+            byte = (await self._reader.readexactly(1))[0]
+            length |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return length
+            shift += 7
+            if shift > 21:
+                raise MqttError("the broker does not speak MQTT")
+
+    async def _send(self, kind: int, length: int, *parts: bytes) -> None:
+        self._writer.write(_header(kind, length))
+        for part in parts:
+            self._writer.write(part)
+        await self._writer.drain()
+
+
+def _header(kind: int, length: int) -> bytes:
+    header = bytearray((kind,))
+    while length > 0x7F:
+        header.append(length & 0x7F | 0x80)
+        length >>= 7
+    header.append(length)
+    return bytes(header)
+
+
+def _string(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack(">H", len(data)) + data

@@ -1,0 +1,232 @@
+# A queue of records on flash that survives power cuts: append-only segment files, numbered by their first record.
+#
+# Every record has a number that is never used again. `000017.q` holds record 17 and those after it, up to the
+# number of the next file, so the numbers need no file of their own, and neither appending a record nor acknowledging
+# it rewrites anything. `state` holds what the names cannot say; it is replaced only when records are dropped. The
+# newest segment stays when all is acknowledged: its name is the next number.
+
+import binascii
+import os
+import struct
+
+from micropython import const
+
+_FRAME = "<HI"  # length, CRC-32 of the record
+_FRAME_SIZE = const(6)
+_STATE = "<III"  # epoch, the oldest record that was not dropped, drops; then their CRC-32
+_STATE_SIZE = const(16)
+_SEGMENTS = const(8)
+_SMALLEST = const(1024)
+_OPEN = const(0x3FFFFFFF)  # where the newest segment ends
+
+
+class Queue:
+    """Records from `first` up to, not including, `next`; at most `cap` bytes of flash, headers included.
+
+    drops: how many records were lost because the queue was full. epoch: a random number, made with the queue;
+    with it, sequence numbers stay unique when the file system is made anew. A record that cannot be read back
+    is empty; no record can be appended that is.
+    """
+
+    def __init__(self, folder: str, cap: int) -> None:
+        if cap < _SMALLEST:
+            raise ValueError(f"a queue needs at least {_SMALLEST} bytes")
+        self.cap = cap
+        self._segment_size = cap // _SEGMENTS
+        self._folder = folder
+        _make_folder(folder)
+        self._read_state()
+        self.bytes = 0
+        self._remove_before(self.first)
+        oldest, self._tail = self._ends()
+        self.first = self.next = max(self.first, oldest)
+        if self._tail < 0:
+            self._begin_segment()
+        else:
+            count, self._tail_size, torn = self._walk(self._tail)
+            self.next = max(self.first, self._tail + count)
+            # Nothing can be cut off a file, so the next record begins another one.
+            self._sealed = torn
+        self._rewind()
+
+    @property
+    def depth(self) -> int:
+        return self.next - self.first
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest record."""
+        return min(self._segment_size - _FRAME_SIZE, 0xFFFF)
+
+    def append(self, record: bytes) -> int:
+        """Store a record, which then survives a power cut; returns its number. OSError if the flash fails."""
+        if not 0 < len(record) <= self.largest:
+            raise ValueError(f"a record has 1 to {self.largest} bytes, this one {len(record)}")
+        size = _FRAME_SIZE + len(record)
+        while self.bytes + size > self.cap and self.depth:
+            self._drop_oldest()
+        if self._sealed or self._tail_size + size > self._segment_size:
+            self._begin_segment()
+        try:
+            with open(self._path(self._tail), "ab") as file:
+                file.write(struct.pack(_FRAME, len(record), binascii.crc32(record)) + record)
+        except OSError:
+            self._sealed = True
+            raise
+        self._tail_size += size
+        self.bytes += size
+        self.next += 1
+        return self.next - 1
+
+    def peek(self, number: int) -> bytes | None:
+        """This record; None if it was dropped or acknowledged or does not exist. Cheap in ascending order."""
+        if not self.first <= number < self.next:
+            return None
+        if number < self._at:
+            self._rewind()
+        while True:
+            if self._at >= self._segment_end:
+                self._segment, self._segment_end = self._find(self._at)
+                self._at, self._offset = self._segment, 0
+            record = self._read()
+            if self._at > number:
+                return record
+
+    def ack(self, number: int) -> None:
+        """This record and all before it have arrived and are to be forgotten.
+
+        Until their segment is removed they come back after a restart.
+        """
+        if number < self.first:
+            return
+        self.first = min(number + 1, self.next)
+        passed = self.first >= self._oldest_end
+        if self.depth == 0 and self._tail < self.next:
+            # Else the newest segment would be sent again after every restart.
+            self._begin_segment()
+            passed = True
+        if passed:
+            self._remove_before(self.first)
+            self._rewind()
+
+    def clear(self) -> None:
+        """Drop everything, and count it."""
+        while self.depth:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        """Drop the oldest segment. Counted before it is removed: a power cut in between changes nothing."""
+        if self._oldest_end == _OPEN:
+            self._begin_segment()
+        end = self._oldest_end
+        self.drops += end - self.first
+        self.first = end
+        self._write_state()
+        self._remove_before(end)
+        self._rewind()
+
+    def _begin_segment(self) -> None:
+        open(self._path(self.next), "wb").close()
+        self._tail, self._tail_size, self._sealed = self.next, 0, False
+        self._rewind()
+
+    def _rewind(self) -> None:
+        """Put the reading position before the oldest segment."""
+        self._segment, self._oldest_end = self._find(self.first)
+        self._segment_end = self._oldest_end
+        self._at, self._offset = self._segment, 0
+
+    def _read(self) -> bytes:
+        """The record at the reading position, which moves on; empty if it is damaged."""
+        with open(self._path(self._segment), "rb") as file:
+            file.seek(self._offset)
+            header = file.read(_FRAME_SIZE)
+            self._at += 1
+            if len(header) < _FRAME_SIZE:
+                return b""
+            length, checksum = struct.unpack(_FRAME, header)
+            record = file.read(length)
+        self._offset += _FRAME_SIZE + length
+        return record if len(record) == length and binascii.crc32(record) == checksum else b""
+
+    def _walk(self, segment: int) -> tuple:
+        """Number of records of a segment, bytes of them, whether half a record follows."""
+        count = offset = 0
+        if segment < 0:
+            return count, offset, False
+        with open(self._path(segment), "rb") as file:
+            size = file.seek(0, 2)
+            while size - offset >= _FRAME_SIZE:
+                file.seek(offset)
+                length = struct.unpack(_FRAME, file.read(_FRAME_SIZE))[0]
+                if length == 0 or size - offset - _FRAME_SIZE < length:
+                    break
+                offset += _FRAME_SIZE + length
+                count += 1
+        return count, offset, offset < size
+
+    def _numbers(self):
+        """The first numbers of all segments, in no order."""
+        for entry in os.ilistdir(self._folder):
+            name = entry[0]
+            if name.endswith(".q") and name[:-2].isdigit():
+                yield int(name[:-2])
+
+    def _ends(self) -> tuple:
+        """The oldest and the newest segment, -1 if there is none."""
+        oldest = newest = -1
+        for number in self._numbers():
+            newest = max(newest, number)
+            oldest = number if oldest < 0 else min(oldest, number)
+        return oldest, newest
+
+    def _find(self, number: int) -> tuple:
+        """The segment that holds a record, and where the next one begins."""
+        begin, end = -1, _OPEN
+        for other in self._numbers():
+            if begin < other <= number:
+                begin = other
+            elif number < other < end:
+                end = other
+        return begin, end
+
+    def _remove_before(self, number: int) -> None:
+        """Remove the segments that hold nothing but records before this one."""
+        while True:
+            oldest, end = self._find(self._ends()[0])
+            if end > number:
+                break
+            os.remove(self._path(oldest))
+        self.bytes = self._size()
+
+    def _size(self) -> int:
+        return sum(os.stat(self._path(number))[6] for number in self._numbers())
+
+    def _path(self, number: int) -> str:
+        return f"{self._folder}/{number:06d}.q"
+
+    def _read_state(self) -> None:
+        """Set epoch, first and drops; as those of a new queue if there is no state."""
+        try:
+            with open(self._folder + "/state", "rb") as file:
+                data = file.read(_STATE_SIZE)
+        except OSError:
+            data = b""
+        if len(data) == _STATE_SIZE and binascii.crc32(data[:-4]) == struct.unpack_from("<I", data, 12)[0]:
+            self.epoch, self.first, self.drops = struct.unpack_from(_STATE, data)
+            return
+        self.epoch, self.first, self.drops = struct.unpack("<I", os.urandom(4))[0], 0, 0
+        self._write_state()
+
+    def _write_state(self) -> None:
+        data = struct.pack(_STATE, self.epoch, self.first, self.drops)
+        with open(self._folder + "/new", "wb") as file:
+            file.write(data + struct.pack("<I", binascii.crc32(data)))
+        os.rename(self._folder + "/new", self._folder + "/state")
+
+
+def _make_folder(folder: str) -> None:
+    try:
+        os.mkdir(folder)
+    except OSError:
+        os.stat(folder)  # raises if it is not there

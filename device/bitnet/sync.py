@@ -1,0 +1,294 @@
+# Cloud sync: records of faults and phrases wait on flash until an MQTT broker has acknowledged them.
+#
+# What a user said is stored only with the user's consent. This is decided where records enter the queue, in
+# Sync._store, and nowhere else: what is not on flash cannot be sent.
+
+import asyncio
+import errno
+import gc
+import io
+import json
+import random
+import time
+
+import bitnet
+from micropython import const
+
+from .model import ModelError
+from .mqtt import PUBACK, Link, MqttError
+from .queue import Queue
+
+_TOKENS = const(16)
+_TEXT = const(256)  # characters of a text that a record takes
+_BATCH = const(1024)  # bytes of records in a message, unless one alone is larger
+_IDS = const(65535)
+_CONNECTING = const(15)  # seconds until a broker must have answered
+_DEFLATE_BITS = const(9)  # a window of 512 bytes
+
+# What a fault may be called; another name becomes "other", so that no text slips in as a name.
+REASONS = (
+    "boot",
+    "model",
+    "memory",
+    "inference",
+    "flash",
+    "sensor",
+    "rules",
+    "at",
+    "power",
+    "watchdog",
+    "other",
+)
+
+
+class Sync:
+    """Stores records, and publishes them on `topic` for as long as run() runs.
+
+    queue: where records wait. connect: an async function that returns a reader and a writer, such as
+    mqtt.connector("192.168.1.2"). client_id: the unit's name, which no other unit may have. consent: whether the
+    user agrees that phrases are stored and sent. model: CRC-32 of the model. keepalive: seconds of silence after
+    which the broker takes the unit, and the unit the broker, for lost. window: messages on their way at once.
+    backoff: seconds between attempts to connect, the first and the longest.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        connect,
+        client_id: str,
+        topic: str | None = None,
+        consent: bool = False,
+        model: int = 0,
+        user: str | None = None,
+        password: str | None = None,
+        keepalive: int = 60,
+        window: int = 4,
+        backoff: tuple = (1, 300),
+    ) -> None:
+        self.queue = queue
+        self.consent = consent
+        self.connected = False
+        self.last_error = ""
+        self._connect = connect
+        self._client_id = client_id
+        self._topic = topic or "bitnet/" + client_id
+        self._model = model
+        self._login = (user, password)
+        self._keepalive = keepalive
+        self._window = window
+        self._backoff = backoff
+        # Messages on their way, oldest first: packet id, and the records from, up to and not including.
+        self._flying: list = []
+        self._packet_id = 0
+        self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._uptime_ms = 0
+        self._ticks = time.ticks_ms()
+
+    def log(self, reason: str, error: BaseException | None = None, **numbers: int) -> bool:
+        """Store a fault; False if that was not possible. reason: one of REASONS.
+
+        An exception's text may quote a phrase, so it is left out without consent, but for that of a ModelError,
+        which speaks of files. Further fields must be numbers for the same reason.
+        """
+        record = {"kind": "fault", "reason": reason if reason in REASONS else "other"}
+        for name, value in numbers.items():
+            if isinstance(value, (int, float)):
+                record[name] = value
+        if error is not None:
+            record["error"] = type(error).__name__
+            if isinstance(error, OSError):
+                record["errno"] = error.errno
+            if self.consent or isinstance(error, ModelError):
+                record["text"] = str(error)[:_TEXT]
+        return self._store(record, personal=False)
+
+    def phrase(self, answer, text: str = "", tokens=(), context: str = "") -> bool:
+        """Store a phrase and its bitnet.Answer; False without consent.
+
+        Instead of its text a phrase may be given as tokens, of which the last 16 are kept. context: what else
+        the answer depended on.
+        """
+        record = {
+            "kind": "phrase",
+            "intent": answer.intent,
+            "confidence": answer.confidence,
+            "source": answer.source,
+            "slots": answer.slots,
+        }
+        if text:
+            record["text"] = text[:_TEXT]
+        else:
+            record["tokens"] = list(tokens[-_TOKENS:])
+        if context:
+            record["context"] = context[:_TEXT]
+        return self._store(record, personal=True)
+
+    def withdraw(self) -> None:
+        """The user's consent is withdrawn: nothing more is stored, and what waits is dropped."""
+        self.consent = False
+        self._flying.clear()
+        self.queue.clear()
+
+    async def run(self) -> None:
+        """Keep a connection to the broker and publish what the queue holds; never returns."""
+        attempt = 0
+        while True:
+            try:
+                await self._converse()
+            except Exception as error:  # whatever a network or a broker does, the unit goes on
+                self._failed(error)
+            attempt = 0 if self.connected else attempt + 1
+            self.connected = False
+            self._hurry.clear()
+            await _wait(self._hurry, self._pause_ms(attempt))
+
+    async def flush(self, timeout: int = 10) -> bool:
+        """Publish at once what waits, also if the broker was not there just now; whether all of it arrived."""
+        self._hurry.set()
+        self._wake.set()
+        if self.queue.depth:
+            self._settled.clear()
+            await _wait(self._settled, 1000 * timeout)
+        return self.queue.depth == 0
+
+    def _store(self, record: dict, personal: bool) -> bool:
+        """The only way into the queue."""
+        if personal and not self.consent:
+            return False
+        record["uptime"] = self._uptime()
+        record["version"] = bitnet.__version__
+        record["model"] = self._model
+        try:
+            self.queue.append(json.dumps(record).encode())
+        except (OSError, ValueError) as error:
+            self._failed(error)
+            return False
+        self._wake.set()
+        return True
+
+    async def _converse(self) -> None:
+        """One connection, from its beginning until it breaks."""
+        # A socket whose connection was given up is closed by the collector, and a port has few of them.
+        gc.collect()
+        link = Link(*await asyncio.wait_for(self._connect(), _CONNECTING))
+        tasks = []
+        try:
+            await asyncio.wait_for(link.connect(self._client_id, self._keepalive, *self._login), _CONNECTING)
+            self.connected = True
+            broken = asyncio.Event()
+            tasks = [
+                asyncio.create_task(self._until(broken, side(link))) for side in (self._send, self._receive)
+            ]
+            await broken.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await link.close()
+
+    async def _until(self, broken: asyncio.Event, side) -> None:
+        """Run one side of the conversation; its end is that of the connection."""
+        try:
+            await side
+        except Exception as error:  # as in run()
+            self._failed(error)
+        finally:
+            broken.set()
+
+    async def _send(self, link: Link) -> None:
+        for message in tuple(self._flying):
+            await self._publish(link, message, again=True)
+        while True:
+            self._wake.clear()
+            message = self._next_message()
+            if message is not None:
+                self._flying.append(message)
+                await self._publish(link, message, again=False)
+            elif not await _wait(self._wake, 500 * self._keepalive):
+                self._uptime()
+                await link.ping()
+
+    async def _receive(self, link: Link) -> None:
+        while True:
+            kind, number = await asyncio.wait_for(link.receive(), self._keepalive)
+            if kind == PUBACK:
+                self._acknowledged(number)
+
+    async def _publish(self, link: Link, message: tuple, again: bool) -> None:
+        packet_id, first, end = message
+        await link.publish(self._topic, self._payload(max(first, self.queue.first), end), packet_id, again)
+
+    def _next_message(self) -> tuple | None:
+        """As many records as go into one message; None if none may be sent now."""
+        queue = self.queue
+        first = max(queue.first, self._flying[-1][2] if self._flying else 0)
+        if len(self._flying) >= self._window or first == queue.next:
+            return None
+        end, size = first, 0
+        while end < queue.next:
+            record = queue.peek(end)
+            size += len(record or b"")
+            if end > first and size > _BATCH:
+                break
+            end += 1
+        self._packet_id = self._packet_id % _IDS + 1
+        return self._packet_id, first, end
+
+    def _payload(self, first: int, end: int) -> bytes:
+        """A message: the unit, and records of consecutive numbers."""
+        queue = self.queue
+        records = b",".join(queue.peek(number) or b'{"kind":"lost"}' for number in range(first, end))
+        head = {"unit": self._client_id, "epoch": queue.epoch, "drops": queue.drops, "first": first}
+        return _deflated(json.dumps(head).encode()[:-1] + b', "records": [' + records + b"]}")
+
+    def _acknowledged(self, packet_id: int) -> None:
+        """A broker acknowledges messages in the order in which they were sent (MQTT 3.1.1, 4.6)."""
+        if not self._flying or self._flying[0][0] != packet_id:
+            raise MqttError("the broker acknowledged another message than the oldest")
+        self.queue.ack(self._flying.pop(0)[2] - 1)
+        self._wake.set()
+        if self.queue.depth == 0:
+            self._settled.set()
+
+    def _pause_ms(self, attempt: int) -> int:
+        """Twice as long after each attempt, and by chance half of it: units must not come back all at once."""
+        first, longest = self._backoff
+        pause = min(longest, first << min(attempt, 16)) * 1000
+        return pause // 2 + random.randrange(pause // 2 + 1)
+
+    def _uptime(self) -> int:
+        """Seconds since the start; ticks alone wrap after days."""
+        now = time.ticks_ms()
+        self._uptime_ms += time.ticks_diff(now, self._ticks)
+        self._ticks = now
+        return self._uptime_ms // 1000
+
+    def _failed(self, error: BaseException) -> None:
+        name = type(error).__name__
+        if isinstance(error, OSError) and error.errno in errno.errorcode:
+            self.last_error = f"{name}: {errno.errorcode[error.errno]}"
+        else:
+            self.last_error = f"{name}: {error}"
+
+
+async def _wait(event: asyncio.Event, milliseconds: int) -> bool:
+    """Whether the event came in time."""
+    try:
+        await asyncio.wait_for_ms(event.wait(), milliseconds)
+    except asyncio.TimeoutError:
+        return False
+    return True
+
+
+def _deflated(data: bytes) -> bytes:
+    """The data by zlib, where the firmware can do that; it then does not begin with a brace."""
+    try:
+        import deflate  # noqa: PLC0415 (only boards with a network need it)
+
+        packed = io.BytesIO()
+        with deflate.DeflateIO(packed, deflate.ZLIB, _DEFLATE_BITS) as stream:
+            stream.write(data)
+    except (ImportError, AttributeError):
+        return data
+    return packed.getvalue()
