@@ -10,8 +10,7 @@ _BLOCKS = 64
 
 
 def mount(image: str, storage: str) -> None:
-    """Mount a ROMFS image (a file of the PC) at /rom, mapped into memory and not on the heap, and a littlefs in
-    a file of the PC at /data."""
+    """Mount files of the PC: a ROMFS image at /rom, mapped and not on the heap, a littlefs at /data."""
     vfs.mount(vfs.VfsRom(_flash.map(image)), "/rom")
     sys.path.append("/rom")
     blocks = _Blocks(storage)
@@ -24,7 +23,7 @@ class _Blocks:
     """A block device in a file."""
 
     def __init__(self, path: str) -> None:
-        self._file = open(path, "r+b")
+        self._file = open(path, "r+b")  # noqa: SIM115 (as long as the board runs)
         self.is_new = self._file.seek(0, 2) == 0
         if self.is_new:
             for _ in range(_BLOCKS):

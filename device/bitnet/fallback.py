@@ -1,15 +1,16 @@
-# What answers when the model does not: the last answer in the same context, or a rule. Faults are looked for in
-# this order, and the first one found is the reason:
+# What answers when the model does not: the last answer in the same context, or a rule. Faults are looked for
+# in this order, and the first one found is the reason:
 #
 # 1. no native module   2. no usable model   3. the watchdog has ended an inference   4. out of memory
 # 5. the deadline has passed   6. the stack is exhausted   7. the model is not sure enough
 
+import gc
 import time
 from collections import namedtuple
 
 from micropython import const
 
-from .model import DeadlineError, ModelError
+from .model import HAS_NATIVE, DeadlineError
 from .session import Answer
 
 CACHED = const(1)
@@ -25,6 +26,7 @@ STACK = "stack"
 CONFIDENCE = "confidence"
 
 _REMEMBERED = const(8)
+_RESERVE = const(2048)  # bytes that are given up when memory is full, so that something can still answer
 
 # answer: an Answer; reason: why it is not the model's, or ""; age: seconds since it was cached.
 Reply = namedtuple("Reply", ("answer", "reason", "age"))
@@ -51,6 +53,7 @@ class Responder:
         self.deadline_ms = 0
         self.fallbacks = 0  # how many requests the model has not answered
         self.reason = ""  # of the last of them
+        self._reserve: bytearray | None = bytearray(_RESERVE)
         self.replace(session)
         # The last answers of the model, the oldest first: (context, answer, time).
         self._cache: list = []
@@ -65,6 +68,7 @@ class Responder:
         context = _context(phrase, features)
         reason, text = self._absent
         unsure = None
+        self._refill_reserve()
         if not reason:
             try:
                 answer = self._ask(phrase, deadline_ms, features)
@@ -73,6 +77,8 @@ class Responder:
                     return Reply(answer, "", 0)
                 unsure, reason = answer, CONFIDENCE
             except MemoryError:
+                self._reserve = None
+                gc.collect()
                 reason, text = MEMORY, "memory full"
             except DeadlineError as error:
                 reason, text = DEADLINE, str(error)
@@ -86,6 +92,13 @@ class Responder:
                 raise FallbackError(reason, text)
             reply = Reply(unsure, reason, 0)
         return reply
+
+    def _refill_reserve(self) -> None:
+        if self._reserve is None:
+            try:
+                self._reserve = bytearray(_RESERVE)
+            except MemoryError:
+                pass  # the next time
 
     def _ask(self, phrase: bytes, deadline_ms: int, features) -> Answer:
         return self.session.infer(phrase, features, deadline_ms or self.deadline_ms)
@@ -132,8 +145,6 @@ def _context(phrase: bytes, features) -> tuple:
 
 def reason_of(error: Exception) -> str:
     """The reason for a fault at the start."""
-    if isinstance(error, MemoryError):
-        return MEMORY
-    if isinstance(error, ModelError) and "_bitnet" in str(error):
+    if not HAS_NATIVE:
         return NATIVE
-    return MODEL
+    return MEMORY if isinstance(error, MemoryError) else MODEL

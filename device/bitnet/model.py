@@ -19,6 +19,7 @@ try:
     import _bitnet
 except ImportError:
     _bitnet = None  # type: ignore[assignment]
+HAS_NATIVE = _bitnet is not None
 
 _HEADER = "<4sHHIIHHHBBBBHBBBBIIII"  # native/SPEC.md 1.1
 _HEADER_SIZE = const(64)

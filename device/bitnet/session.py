@@ -52,7 +52,7 @@ class Session:
         """The answer to a phrase of fewer than `capacity` bytes (ValueError) of UTF-8 (UnicodeError).
 
         features: tokens to go before those of the phrase, as Features.tokens() gives them; the phrase may
-        then be empty. Raises DeadlineError if that takes longer than deadline_ms; 0 is for as long as it takes.
+        then be empty. Raises DeadlineError if that takes longer than deadline_ms; 0: as long as it takes.
         """
         if self.labels is None:
             raise ModelError("the model has no intents")

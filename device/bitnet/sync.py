@@ -11,8 +11,9 @@ import json
 import random
 import time
 
-import bitnet
 from micropython import const
+
+import bitnet
 
 from .model import ModelError
 from .mqtt import PUBACK, Link, MqttError
@@ -276,7 +277,7 @@ async def _wait(event: asyncio.Event, milliseconds: int) -> bool:
     """Whether the event came in time."""
     try:
         await asyncio.wait_for_ms(event.wait(), milliseconds)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         return False
     return True
 

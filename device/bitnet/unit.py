@@ -5,6 +5,7 @@ import gc
 
 from . import fallback, storage
 from .fallback import Responder
+from .features import Features
 from .log import Log
 from .model import ModelError, load
 from .rules import Rules
@@ -31,7 +32,7 @@ class Unit:
         self.governor = self._make_governor()
         self.meter = self._make_meter()
         self.sync = self._make_sync()
-        self.features = None
+        self.features: Features | None = None
         self.fault = ""
         self._place: tuple = (None, 0)
         if self.watchdog.was_hung:
@@ -76,8 +77,6 @@ class Unit:
         self.responder.replace(session)
         definitions = session.model.metadata().get("features")
         if definitions:
-            from .features import Features  # noqa: PLC0415 (most models have none)
-
             self.features = Features(definitions)
 
     def _fail(self, reason: str, text: str) -> None:
@@ -155,8 +154,9 @@ class Unit:
 
 def serial_number() -> str:
     """The chip's unique number in hexadecimal; "0" where it has none."""
-    import machine  # noqa: PLC0415
     from binascii import hexlify  # noqa: PLC0415
+
+    import machine  # noqa: PLC0415
 
     return str(hexlify(machine.unique_id()), "ascii") if hasattr(machine, "unique_id") else "0"
 

@@ -64,7 +64,7 @@ def _mark() -> int:
     import os  # noqa: PLC0415
 
     name = os.uname().machine if hasattr(os, "uname") else ""
-    for chip in _SCRATCH:
+    for chip, address in _SCRATCH.items():
         if chip in name:
-            return _SCRATCH[chip]
+            return address
     return 0

@@ -41,7 +41,10 @@ class Response:
 
 @dataclass(frozen=True)
 class Answer:
-    """What AT+INFER answers: confidence in permille, slots in the order of the reply."""
+    """What AT+INFER answers: confidence in permille, slots in the order of the reply.
+
+    source: `model`, `cache` or `rule`; age: seconds since the answer was cached.
+    """
 
     intent: str
     confidence: int
@@ -49,6 +52,7 @@ class Answer:
     source: str
     latency_ms: int
     prompt_tokens: int
+    age: int = 0
 
 
 class AtClient:
@@ -182,11 +186,14 @@ def parse_infer(lines: tuple[str, ...]) -> Answer:
         if line.startswith(prefix):
             strings = _STRING.findall(line)
             numbers = re.findall(r"(?<=,)\d+", _STRING.sub("", line))
-            if len(strings) == 3 and len(numbers) == 3:
+            if len(strings) == 3 and len(numbers) == 4:
                 intent, slots, source = strings
-                confidence, latency_ms, prompt_tokens = (int(number) for number in numbers)
                 return Answer(
-                    unescape(intent), confidence, _slots(slots), unescape(source), latency_ms, prompt_tokens
+                    unescape(intent),
+                    int(numbers[0]),
+                    _slots(slots),
+                    unescape(source),
+                    *map(int, numbers[1:]),
                 )
     raise AtError(f"the board's answer has no +INFER line in the known form: {lines}")
 

@@ -93,7 +93,9 @@ def _sync(table: Table) -> dict[str, Any]:
     address = table.take("broker", str)
     url = urlsplit(address)
     if url.scheme not in _SCHEMES or not url.hostname:
-        raise ValueError(f"sync.broker is {address!r}: it is mqtt://host or mqtts://host, with :port if need be")
+        raise ValueError(
+            f"sync.broker is {address!r}: it is mqtt://host or mqtts://host, with :port if need be"
+        )
     return {
         "host": url.hostname,
         "port": url.port or _SCHEMES[url.scheme],

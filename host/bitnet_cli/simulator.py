@@ -16,11 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from . import config as configuration
 from . import romfs
 from .at import Answer, unescape
 from .board import CONFIG_NAME, Board, read_board
 from .build import module_path
-from . import config as configuration
 from .config import DEFAULT, Config
 from .errors import BitnetError
 from .paths import BOARDS, DEVICE, STOCK_MODEL
@@ -89,9 +89,7 @@ class SimulatedBoard:
         self._process.wait()
         raise BitnetError(f"the simulated board stopped: {_last_line(self._errors)}")
 
-    def _start(
-        self, model: Path | str | None, board: Board, config: Config, storage: Path | None
-    ) -> None:
+    def _start(self, model: Path | str | None, board: Board, config: Config, storage: Path | None) -> None:
         import tty  # noqa: PLC0415  (Unix only, like this class; the rest of the command line is not)
 
         folder = Path(self._folder.name)

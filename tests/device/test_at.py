@@ -7,40 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import serial
+from at_line import Line
 from bitnet_cli.simulator import SimulatedBoard
 
-FINAL = re.compile(rb"\r\n(OK|ERROR|\+CME ERROR: [^\r\n]*)\r\n")
-
-INFER = rb'\r\n\+INFER: "\w+",\d+,"[^"]*","model",\d+,\d+\r\n'
-
-
-class Line:
-    """A serial line without any knowledge of our commands."""
-
-    def __init__(self, port: str) -> None:
-        self._serial = serial.Serial(port, 115200, timeout=0.05)
-
-    def close(self) -> None:
-        self._serial.close()
-
-    def send(self, data: bytes) -> None:
-        self._serial.write(data)
-
-    def results(self, count: int, timeout: float = 20) -> tuple[list[str], bytes]:
-        """Wait for `count` final result codes, then a little for more; returns all codes, and all bytes."""
-        data = b""
-        end = time.monotonic() + timeout
-        while len(FINAL.findall(data)) < count and time.monotonic() < end:
-            data += self._serial.read(4096)
-        data += self._serial.read(4096)
-        return [code.decode() for code in FINAL.findall(data)], data
-
-    def ask(self, line: bytes) -> tuple[str, bytes]:
-        self.send(line + b"\r")
-        codes, data = self.results(1)
-        assert len(codes) == 1, data
-        return codes[0], data
+INFER = rb'\r\n\+INFER: "\w+",\d+,"[^"]*","model",\d+,\d+,0\r\n'
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +49,13 @@ def test_says_ready(board: SimulatedBoard) -> None:
         (b"AT+CMEE= 0 ", "OK", rb""),
         (b"AT+CLAC", "OK", rb"\r\nAT\r\n.*\r\nAT\+INFER\r\n.*"),
         (b"AT+MODEL?", "OK", rb'\r\n\+MODEL: "random.bitnet",\d+,"[0-9A-F]{8}","ternary"(,\d+){5}\r\n'),
-        (b"AT+INFER=?", "OK", rb'\r\n\+INFER: "text"\r\n'),
+        (b"AT+INFER=?", "OK", rb'\r\n\+INFER: "text",\[\(0-60000\)\]\r\n'),
         (b"AT+GEN=?", "OK", rb'\r\n\+GEN: "text",\[\(1-256\)\]\r\n'),
-        (b"AT+STAT?", "OK", rb"\r\n\+STAT: \d+,\d+,\d+,\d+\r\n"),
+        (b"AT+STAT?", "OK", rb'\r\n\+STAT: (\d+,){5}"","power"\r\n'),
         (b"AT+STAT=?", "OK", rb""),
         (b"AT+RESET", "OK", rb""),
         (b'AT+INFER="what\\22 is\\5C\\\\ it\\" \\,"', "OK", INFER),
-        (b'AT+INFER=""', "OK", rb'\r\n\+INFER: "\w+",\d+,"","model",\d+,\d+\r\n'),
+        (b'AT+INFER=""', "OK", rb'\r\n\+INFER: "\w+",\d+,"","model",\d+,\d+,0\r\n'),
         (b'AT+INFER="\\00\\0d\\0a"', "OK", rb'\r\n\+INFER: .*'),
         (b'AT+GEN="hi",2', "OK", rb'(\r\n\+GEN: ".*"\r\n){0,2}'),
         (b'AT+GEN="hi",', "OK", rb'(\r\n\+GEN: ".*"\r\n){0,32}'),

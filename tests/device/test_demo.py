@@ -33,7 +33,7 @@ def test_json(random_model: Path) -> None:
     objects = [json.loads(line) for line in done.stdout.splitlines()]
     assert [answer["phrase"] for answer in objects] == phrases
     for answer in objects:
-        keys = "phrase intent confidence slots source latency_ms prompt_tokens"
+        keys = "phrase intent confidence slots source latency_ms prompt_tokens age"
         assert sorted(answer) == sorted(keys.split())
         assert answer["source"] == "model"
 

@@ -48,9 +48,9 @@ def test_escapes_survive(tmp_path: Path) -> None:
 
 
 def test_parse_infer() -> None:
-    line = '+INFER: "set_timer",981,"value=21\\3B\\22;room=living \\3D room","model",12,34'
+    line = '+INFER: "set_timer",981,"value=21\\3B\\22;room=living \\3D room","cache",12,34,56'
     assert at.parse_infer(("+URC", line)) == at.Answer(
-        "set_timer", 981, {"value": '21;"', "room": "living = room"}, "model", 12, 34
+        "set_timer", 981, {"value": '21;"', "room": "living = room"}, "cache", 12, 34, 56
     )
 
 

@@ -22,7 +22,7 @@ ROOMS = {
     "boards": "_boards",
     "tests/bench/baselines": "_baselines",
 }
-ANSWER = {"phrase", "intent", "slots", "confidence", "source", "latency_ms", "prompt_tokens"}
+ANSWER = {"phrase", "intent", "slots", "confidence", "source", "latency_ms", "prompt_tokens", "age"}
 
 needs_stock_model = pytest.mark.skipif(
     not STOCK_MODEL.exists(), reason="there is no device/models/home.bitnet"

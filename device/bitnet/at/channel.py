@@ -9,15 +9,16 @@ from . import parser
 from .command import Bulk
 from .parser import AtError, SyntaxFault, escape
 
+_LF = const(10)
 _CHUNK = const(64)
 _URCS = const(8)  # that wait for the end of a command
-_BULK_TIMEOUT_MS = const(10000)  # without a byte
+_BULK_TIMEOUT = const(10)  # seconds without a byte
 _OK = const(0)
 _ERROR = const(4)
 
 
 class Channel:
-    """Serves one client. A command that is slow runs beside the reading, so that the client hears `busy p...`.
+    """Serves one client. A slow command runs beside the reading, so that the client hears `busy p...`.
 
     service: what all channels share. reader, writer: an asyncio stream, or what behaves like one.
     """
@@ -47,7 +48,8 @@ class Channel:
                 while self._at < len(self._chunk):
                     byte = self._chunk[self._at]
                     self._at += 1
-                    if self.echo:
+                    # Nothing gets into a reply, not even the LF that may follow a line's CR.
+                    if self.echo and not self._is_answering and not (byte == _LF and self._lines.is_empty):
                         self._writer.write(bytes((byte,)))
                     line = self._lines.push(byte)
                     if line is not None:
@@ -111,16 +113,14 @@ class Channel:
         crc = 0
         try:
             while left:
-                if self._at == len(self._chunk) and not await asyncio.wait_for_ms(
-                    self._fill(), _BULK_TIMEOUT_MS
-                ):
+                if self._at == len(self._chunk) and not await asyncio.wait_for(self._fill(), _BULK_TIMEOUT):
                     raise AtError(parser.NO_DATA)
                 piece = self._chunk[self._at : self._at + left]
                 self._at += len(piece)
                 left -= len(piece)
                 crc = crc32(piece, crc)
                 bulk.take(piece)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             bulk.abort()
             raise AtError(parser.NO_DATA) from None
         except Exception:

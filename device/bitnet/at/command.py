@@ -1,6 +1,6 @@
 # Rows of the command table. Handlers get the channel and the parameters, and return or yield lines to send.
 
-from .parser import AtError, NOT_SUPPORTED, RUN, READ, SET, TEST, SyntaxFault, escape
+from .parser import NOT_SUPPORTED, READ, RUN, SET, TEST, AtError, SyntaxFault, escape
 
 
 class Command:
@@ -85,7 +85,6 @@ def information(name: str, *values) -> bytes:
     """A line of information: texts are quoted."""
     fields = []
     for value in values:
-        if isinstance(value, str):
-            value = value.encode()
-        fields.append(b'"%s"' % escape(value) if isinstance(value, bytes) else b"%d" % value)
+        text = value.encode() if isinstance(value, str) else value
+        fields.append(b'"%s"' % escape(text) if isinstance(text, bytes) else b"%d" % text)
     return name.encode() + b": " + b",".join(fields)

@@ -1,13 +1,14 @@
-# The commands. Docstrings are what device/README.md says of them; their lines that begin with AT are tried there.
+# The commands. device/README.md says of them what their docstrings say, and has the lines that begin with AT.
 
 import gc
 import sys
 
+from micropython import const
+
 import bitnet
 from bitnet import storage
 from bitnet.fallback import WATCHDOG
-from bitnet.unit import USER_RULES, serial_number
-from micropython import const
+from bitnet.unit import serial_number
 
 from . import parser, upkeep
 from .command import Command, Setting, information
@@ -40,6 +41,10 @@ def _set_echo(channel, value: int) -> None:
     channel.echo = value
 
 
+def _echo_off(channel) -> None:
+    channel.echo = 0
+
+
 def _verbose(channel) -> tuple:
     """Result codes as numbers without frames (`0` for `OK`, `4` for `ERROR`), or as words.
 
@@ -50,6 +55,10 @@ def _verbose(channel) -> tuple:
 
 def _set_verbose(channel, value: int) -> None:
     channel.verbose = value
+
+
+def _verbose_off(channel) -> None:
+    channel.verbose = 0
 
 
 def _identify(channel) -> tuple:
@@ -147,7 +156,8 @@ def _require_session(channel):
 
 
 def _model(channel) -> tuple:
-    """The model: name, bytes, CRC-32, kind of weights, vocabulary, width, layers, window, intents. Setting a path loads that model.
+    """The model: name, bytes, CRC-32, kind of weights, vocabulary, width, layers, window, intents.
+    Setting a path loads that model.
 
     AT+MODEL?
     """
@@ -158,7 +168,7 @@ def _model(channel) -> tuple:
             "+MODEL",
             model.path.split("/")[-1],
             model.file_size,
-            "%08X" % model.crc32,
+            f"{model.crc32:08X}",
             _WEIGHT_TYPES[model.weight_type],
             model.vocab_size,
             model.hidden_size,
@@ -188,7 +198,8 @@ def _set_context(channel, window: int, bits: int) -> None:
 
 
 def _infer(channel, text: bytes, deadline_ms: int) -> tuple:
-    """The answer to a phrase: intent, confidence in permille, slots, source (`model`, `cache` or `rule`), ms, tokens of the prompt, seconds since it was cached.
+    """The answer to a phrase: intent, confidence in permille, slots, source (`model`, `cache` or
+    `rule`), ms, tokens of the prompt, seconds since it was cached.
 
     AT+INFER="Set the kitchen to 21 degrees"
     AT+INFER="What's the temp?",1000
@@ -225,7 +236,8 @@ def _generate(channel, text: bytes, max_tokens: int):
 
 
 def _turns(channel) -> tuple:
-    """A turn of a conversation; another system text begins a new one. Reading: turns, and tokens since the beginning. `AT+INFER` and `AT+GEN` end it.
+    """A turn of a conversation; another system text begins a new one. Reading: turns, and tokens since
+    the beginning. `AT+INFER` and `AT+GEN` end it.
 
     AT+CHAT="hello",2,"You are a sensor assistant."
     AT+CHAT="and now?",2
@@ -247,7 +259,8 @@ def _pieces(name: str, pieces):
 
 
 def _reset(channel) -> None:
-    """Forgets the conversation, the last request and the statistics; a model that failed is loaded again.
+    """Forgets the conversation, the last request and the statistics; a model that failed is loaded
+    again.
 
     AT+RESET
     """
@@ -258,7 +271,8 @@ def _reset(channel) -> None:
 
 
 def _features(channel):
-    """Sensor readings for the model's features: channel and value. Reading: each feature, its value and its token.
+    """Sensor readings for the model's features: channel and value. Reading: each feature, its value and
+    its token.
 
     AT+FEAT?
     """
@@ -277,7 +291,9 @@ def _push_feature(channel, name: bytes, value: int) -> None:
 
 
 def _fallback(channel) -> tuple:
-    """What answers when the model does not: 1 the cache, 2 the rules, 4 the cloud is told, added up; then the confidence in permille below which the model has not answered, and the deadline in ms (0: none).
+    """What answers when the model does not: 1 the cache, 2 the rules, 4 the cloud is told, added up;
+    then the confidence in permille below which the model has not answered, and the deadline in ms (0:
+    none).
 
     AT+FALLBACK=3,300,500
     AT+FALLBACK?
@@ -293,15 +309,14 @@ def _set_fallback(channel, modes: int, threshold: int, deadline_ms: int) -> None
 
 
 def _rules(channel):
-    """The rules that you have added: number and line. Setting 0 and a line adds one, a number alone removes it.
+    """The rules that you have added: number and line. Setting 0 and a line adds one, a number alone
+    removes it.
 
     AT+RULE=0,"get_temperature\\09 how (warm|hot) "
     AT+RULE?
     AT+RULE=1
     """
-    number = 0
-    for line in channel.unit.responder.rules.lines():
-        number += 1
+    for number, line in enumerate(channel.unit.responder.rules.lines(), 1):
         yield information("+RULE", number, line)
 
 
@@ -320,7 +335,8 @@ def _set_rule(channel, number: int, line: bytes) -> None:
 
 
 def _dvfs(channel) -> tuple:
-    """How the processor's frequency is chosen: `fixed` (Hz), `deadline` (ms) or `thermal` (°C). Running it tells the Hz now, and the temperature in tenths of °C.
+    """How the processor's frequency is chosen: `fixed` (Hz), `deadline` (ms) or `thermal` (°C). Running
+    it tells the Hz now, and the temperature in tenths of °C.
 
     AT+DVFS?
     """
@@ -348,7 +364,8 @@ def _frequency(channel) -> tuple:
 
 
 def _energy(channel) -> tuple:
-    """Energy of the last inference and of each of its tokens in µJ, and whether it was measured (`ina226`) or is an `estimate` from cycles.
+    """Energy of the last inference and of each of its tokens in µJ, and whether it was measured
+    (`ina226`) or is an `estimate` from cycles.
 
     AT+ENERGY?
     """
@@ -359,7 +376,8 @@ def _energy(channel) -> tuple:
 
 
 def _stat(channel) -> tuple:
-    """Bytes of free heap, ms and prompt tokens of the last request, requests, how many the model has not answered, why it was not the last of them, and why the unit was reset (`power` or `watchdog`).
+    """Bytes of free heap, ms and prompt tokens of the last request, requests, how many the model has
+    not answered, why it was not the last of them, and why the unit was reset (`power` or `watchdog`).
 
     AT+STAT?
     """
@@ -399,7 +417,8 @@ def _clear_log(channel) -> None:
 
 
 def _sync(channel) -> tuple:
-    """Whether the user agrees that phrases are stored and sent. Running it tells the records that wait, those that were dropped, whether the broker is connected, and the last error.
+    """Whether the user agrees that phrases are stored and sent. Running it tells the records that wait,
+    those that were dropped, whether the broker is connected, and the last error.
 
     AT+SYNC?
     """
@@ -441,7 +460,8 @@ def _self_test(channel):
 
 
 def _list_files(channel):
-    """The unit's files: name and bytes. `read` sends one in hexadecimal, `write` wants `bytes` bytes after `>`, and keeps them if they have the CRC-32.
+    """The unit's files: name and bytes. `read` sends one in hexadecimal, `write` wants `bytes` bytes
+    after `>`, and keeps them if they have the CRC-32.
 
     AT+FILES?
     """
@@ -469,8 +489,8 @@ def _reserved(channel, text: bytes = b"") -> None:
 
 COMMANDS = (
     Command("", run=_nothing),
-    Setting("E", (Int(0, 1, 0),), _echo, _set_echo, (0,), local=True),
-    Setting("V", (Int(0, 1, 0),), _verbose, _set_verbose, (1,), local=True),
+    Setting("E", (Int(0, 1, 0),), _echo, _set_echo, (0,), local=True, run=_echo_off),
+    Setting("V", (Int(0, 1, 0),), _verbose, _set_verbose, (1,), local=True, run=_verbose_off),
     Command("I", run=_identify),
     Command("Z", run=_restore_saved),
     Command("&F", run=_restore_factory),

@@ -61,11 +61,16 @@ class SyntaxFault(Exception):
 
 
 class LineReader:
-    """Cuts a stream of bytes into lines. CR, LF or both end a line; an empty line is no line, A/ needs no end."""
+    """Cuts a stream of bytes into lines. CR, LF or both end it, an empty one is none; A/ needs no end."""
 
     def __init__(self) -> None:
         self._line = bytearray(LINE_MAX)
         self._length = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether a line has not yet begun."""
+        return self._length == 0
 
     def push(self, byte: int) -> bytes | None:
         """Take a byte; returns the line it ends, if any. One that is too long has LINE_MAX + 1 bytes."""

@@ -4,13 +4,15 @@ import asyncio
 import gc
 import json
 
+from micropython import const
+
 from bitnet import storage
 from bitnet.fallback import FallbackError
 from bitnet.model import ModelError
-from micropython import const
 
 from . import commands, parser
 from .channel import Channel
+from .command import Command
 from .parser import AtError, SyntaxFault, escape
 
 _IDLE_MS = const(50)  # without a command, after which nobody is taken to wait for the next
@@ -20,6 +22,11 @@ _CODES = {
     "deadline": parser.DEADLINE,
     "stack": parser.STACK,
 }
+_KINDS = (
+    (ModelError, parser.NO_MODEL),
+    (MemoryError, parser.MEMORY_FULL),
+    (OSError, parser.STORAGE),
+)
 
 
 class Service:
@@ -29,7 +36,7 @@ class Service:
         self.unit = unit
         self.channels: list = []
         self._turn = asyncio.Lock()
-        self._running = None
+        self._running: Command | None = None
         self._answered = asyncio.Event()
         self._profile = self._read_profile()
 
@@ -63,7 +70,8 @@ class Service:
         command = commands.find(str(name, "ascii"))
         if command is None:
             raise SyntaxFault
-        return (command,) + command.handler(form, arguments)
+        handler, values = command.handler(form, arguments)
+        return command, handler, values
 
     def turn(self, command) -> "_Turn":
         """To be entered with `async with` while a command runs."""
@@ -91,13 +99,9 @@ class Service:
             return error.code, str(error)
         if isinstance(error, FallbackError):
             return _CODES.get(error.reason, parser.NO_MODEL), str(error)
-        if isinstance(error, ModelError):
-            return parser.NO_MODEL, str(error)
-        if isinstance(error, MemoryError):
-            gc.collect()
-            return parser.MEMORY_FULL, ""
-        if isinstance(error, OSError):
-            return parser.STORAGE, f"{parser.CME_TEXT[parser.STORAGE]}: {error}"
+        for kind, code in _KINDS:
+            if isinstance(error, kind):
+                return code, str(error)
         return parser.UNKNOWN, str(error)
 
     # The profile: values of the settings that were changed, by the commands' names.
@@ -111,7 +115,7 @@ class Service:
         return profile if isinstance(profile, dict) else {}
 
     def restore(self, profile: dict, channel) -> None:
-        """Put a profile into effect: for a channel, or what is the unit's. What does not fit is left alone."""
+        """Put a profile into effect: for a channel, or what is the unit's. What does not fit is left."""
         for setting in commands.settings():
             if setting.is_local == (channel is not None):
                 try:

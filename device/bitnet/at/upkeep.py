@@ -3,8 +3,9 @@
 import time
 from binascii import crc32, hexlify
 
-from bitnet import storage
 from micropython import const
+
+from bitnet import storage
 
 from . import parser
 from .command import Bulk, information

@@ -1,0 +1,118 @@
+"""Every command through a pty, by clients that others have written."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import at_clients
+import pytest
+from bitnet_cli.simulator import SimulatedBoard
+
+COMMANDS = {
+    "AT": "",
+    "AT&W": "",
+    "ATZ": "",
+    "AT&F": "",
+    "ATE1": "",
+    "ATE?": r"E: 1",
+    "ATV1": "",
+    "ATI": r"bitnet \d+\.\d+\.\d+\nmicropython .*",
+    "AT+CMEE=1": "",
+    "AT+CMEE?": r"\+CMEE: 1",
+    "AT+CLAC": r"AT\nATE\n(AT.+\n)+AT\+AUTH",
+    "AT+GMI": "bitnet-cli",
+    "AT+GMM": ".+",
+    "AT+GMR": r"\d+\.\d+\.\d+",
+    "AT+GSN": "[0-9a-f]+",
+    "AT+MODEL?": r'\+MODEL: "random.bitnet",.*',
+    'AT+MODEL="/rom/random.bitnet"': "",
+    "AT+CTX?": r"\+CTX: \d+,4",
+    "AT+CTX=16,4": "",
+    'AT+INFER="is it warm"': r'\+INFER: "\w+",\d+,".*","model",\d+,\d+,0',
+    'AT+INFER="is it warm",60000': r'\+INFER: "\w+",\d+,".*","model",\d+,\d+,0',
+    'AT+GEN="hello",3': r'(\+GEN: ".*"\n?){0,3}',
+    'AT+CHAT="hello",2,"You are a lamp."': r'(\+CHAT: ".*"\n?){0,2}',
+    'AT+CHAT="and now",2': r'(\+CHAT: ".*"\n?){0,2}',
+    "AT+CHAT?": r"\+CHAT: 2,\d+",
+    "AT+RESET": "",
+    "AT+FALLBACK=3,300,500": "",
+    "AT+FALLBACK?": r"\+FALLBACK: 3,300,500",
+    "AT+FALLBACK=3": "",
+    'AT+RULE=0,"light_on\\09 lamp "': "",
+    "AT+RULE?": r'\+RULE: 1,"light_on\\09 lamp "',
+    "AT+RULE=1": "",
+    "AT+DVFS?": r'\+DVFS: "none",0',
+    'AT+DVFS="none"': "",
+    "AT+SYNC?": r"\+SYNC: 0",
+    "AT+SYNC=0": "",
+    "AT+STAT?": r'\+STAT: \d+,\d+,\d+,\d+,\d+,".*","power"',
+    "AT+LOG?": r'(\+LOG: \d+,".*",".*"\n?)*',
+    "AT+LOG": "",
+    "AT+SELFTEST": r'(\+SELFTEST: "\w+","ok"\n?){4}',
+    "AT+FILES?": r'(\+FILES: ".*",\d+\n?)+',
+    'AT+FILES="read","profile.json"': r'(\+FILES: "[0-9a-f]+"\n?)+',
+    'AT+FILES="delete","profile.json"': "",
+}
+"""Each command and what it answers before OK."""
+
+REFUSED = {
+    "AT+ENERGY?": "4",
+    "AT+FEAT?": "4",
+    'AT+FEAT="co2",400': "4",
+    "AT+SYNC": "4",
+    "AT+SYNC=1": "4",
+    "AT+DVFS": "4",
+    'AT+DVFS="fixed",48000000': "4",
+    "AT+LORA": "4",
+    "AT+AUTH?": "4",
+    'AT+MODEL="/rom/none.bitnet"': "501",
+    'AT+FILES="read","none"': "506",
+    'AT+FILES="read","../main.py"': "3",
+    'AT+RULE=0,"x\\09(a+)+"': "3",
+    "AT+RULE=9": "3",
+}
+"""What this board has not, or refuses: the code of its +CME ERROR."""
+
+
+@pytest.fixture(scope="module")
+def board(random_model: Path) -> Iterator[SimulatedBoard]:
+    with SimulatedBoard(random_model) as board:
+        yield board
+
+
+@pytest.fixture(scope="module", params=["pyatcommand", "atlib"])
+def ask(request: pytest.FixtureRequest, board: SimulatedBoard) -> Iterator[object]:
+    """ask(command) → (final result code, lines of information)."""
+    with getattr(at_clients, request.param)(board.port) as client:
+
+        def by_pyatcommand(command: str) -> tuple[str, str]:
+            response = client.send_command(command, timeout=at_clients.TIMEOUT)
+            lines = [line for line in (response.info or "").replace("\r", "").split("\n") if line]
+            return ("OK", "\n".join(lines)) if response.ok else ("\n".join(lines), "")
+
+        def by_atlib(command: str) -> tuple[str, str]:
+            response = client.command(command)
+            return response.final, "\n".join(response.lines)
+
+        yield by_pyatcommand if request.param == "pyatcommand" else by_atlib
+
+
+def test_every_command(ask) -> None:  # type: ignore[no-untyped-def]
+    for command, expected in COMMANDS.items():
+        final, lines = ask(command)
+        assert final == "OK", (command, final)
+        assert re.fullmatch(expected, lines), (command, lines)
+
+
+def test_refusals(ask) -> None:  # type: ignore[no-untyped-def]
+    assert ask("AT+CMEE=1")[0] == "OK"
+    for command, code in REFUSED.items():
+        final, _ = ask(command)
+        assert final.strip() in (f"+CME ERROR: {code}", code), (command, final)
+    assert ask("AT+CMEE=0")[0] == "OK"
+
+
+def test_no_command_is_left_out(ask) -> None:  # type: ignore[no-untyped-def]
+    _, lines = ask("AT+CLAC")
+    tested = [re.match(r"AT(?:[+&][A-Z0-9]+|[A-Z]?)", command) for command in (*COMMANDS, *REFUSED)]
+    assert set(lines.split("\n")) <= {match[0] for match in tested if match}
