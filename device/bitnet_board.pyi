@@ -4,3 +4,6 @@ WEIGHTS: str
 MODEL_FLASH: tuple[int, int]  # start and size, in bytes from the beginning of flash
 UART: tuple[int, int, int, int]  # number, baudrate, tx and rx pins
 PSRAM: dict[str, int]  # its size, and its pins: cs, sck, and data, the first of four
+CLOCK: tuple[int, int, int]  # the processor's frequencies in Hz: default, least, most
+# picojoules_per_cycle; with an INA226 also i2c, sda, scl, address, shunt_milliohms and max_milliamperes
+POWER: dict[str, int]

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ _PLACEMENTS = ("in_place", "copied", "streamed")
 _PORTS = ("unix", "rp2", "esp32")
 _TRANSPORTS = ("stdio", "uart")
 _PSRAM_KINDS = ("pio", "mapped")
+_INA226_FULL_SCALE_UV = 81920
 _UNITS = {"": 1, "k": 1 << 10, "M": 1 << 20}
 
 
@@ -74,6 +75,27 @@ class Uart:
 
 
 @dataclass(frozen=True)
+class Ina226:
+    """A power sensor on I2C, through which the chip is supplied."""
+
+    i2c: int
+    sda: int
+    scl: int
+    address: int
+    shunt_milliohms: int
+    max_milliamperes: int
+
+
+@dataclass(frozen=True)
+class Power:
+    """What is known of the energy the board takes."""
+
+    picojoules_per_cycle: int
+    """Of the processor at work, from a data sheet; 0 if unknown."""
+    ina226: Ina226 | None
+
+
+@dataclass(frozen=True)
 class Board:
     """A board's description."""
 
@@ -92,6 +114,7 @@ class Board:
     clock: Clock | None = None
     flash: Flash | None = None
     psram: Psram | None = None
+    power: Power | None = None
 
     def config(self) -> bytes:
         """The content of the file CONFIG_NAME on the board."""
@@ -104,6 +127,10 @@ class Board:
             lines.append(f"MODEL_FLASH = {(region.start, region.size)!r}")
         if self.psram and self.psram.kind == "pio":
             lines.append(f"PSRAM = { ({'size': self.psram.size} | self.psram.pins)!r}")
+        if self.clock:
+            lines.append(f"CLOCK = {(self.clock.default, self.clock.least, self.clock.most)!r}")
+        if self.power:
+            lines.append(f"POWER = {_power_config(self.power)!r}")
         return "".join(line + "\n" for line in lines).encode()
 
 
@@ -201,6 +228,7 @@ def _board(table: _Table) -> Board:
         clock=_clock(table.table("clock")),
         flash=_flash(table.table("flash")),
         psram=_psram(table.table("psram")),
+        power=_power(table.table("power")),
     )
     for part in (table, memory, at):
         part.end()
@@ -266,3 +294,40 @@ def _psram(table: _Table | None) -> Psram | None:
     if pins and pins["sck"] != pins["cs"] + 1:
         raise ValueError(f"psram.sck is {pins['sck']}: it is the pin after psram.cs, {pins['cs'] + 1}")
     return Psram(kind, size, pins)
+
+
+def _power(table: _Table | None) -> Power | None:
+    if table is None:
+        return None
+    picojoules = table.take("picojoules_per_cycle", int) if "picojoules_per_cycle" in table else 0
+    power = Power(picojoules, _ina226(table.table("ina226")))
+    table.end()
+    if picojoules < 0:
+        raise ValueError(f"power.picojoules_per_cycle is {picojoules}: it is not negative")
+    return power
+
+
+def _ina226(table: _Table | None) -> Ina226 | None:
+    if table is None:
+        return None
+    keys = ("i2c", "sda", "scl", "address", "shunt_milliohms", "max_milliamperes")
+    sensor = Ina226(*(table.take(key, int) for key in keys))
+    table.end()
+    if not 0x40 <= sensor.address <= 0x4F:
+        raise ValueError(f"power.ina226.address is {sensor.address:#x}: it is 0x40 to 0x4f")
+    if sensor.shunt_milliohms < 1:
+        raise ValueError(f"power.ina226.shunt_milliohms is {sensor.shunt_milliohms}: it is 1 or more")
+    microvolts = sensor.shunt_milliohms * sensor.max_milliamperes
+    if not 0 < microvolts <= _INA226_FULL_SCALE_UV:
+        most = _INA226_FULL_SCALE_UV // sensor.shunt_milliohms
+        raise ValueError(
+            f"power.ina226.max_milliamperes is {sensor.max_milliamperes}: with this shunt it is 1 to {most}"
+        )
+    return sensor
+
+
+def _power_config(power: Power) -> dict[str, int]:
+    """As the board has it; without a sensor, without the sensor's keys."""
+    return {"picojoules_per_cycle": power.picojoules_per_cycle} | (
+        asdict(power.ina226) if power.ina226 else {}
+    )

@@ -1,0 +1,61 @@
+# Energy of inferences: measured by an INA226 through which the chip is supplied, or estimated from cycles.
+#
+# An inference is one call of native code after another, with the heap locked. A timer's callback runs between
+# bytecodes, that is to say hardly ever meanwhile, and would take time that it then measures. So the sensor
+# averages by itself: begin() starts an average that is over a little before the inference is, and end()
+# fetches it. The power of that part, most of the inference, is taken for the whole.
+
+from micropython import const
+
+_FIRST_US = const(10000)  # of an average, before there was an inference
+_SHARE_PERCENT = const(80)  # of an inference, in which the next one's average is to be over
+
+
+class Meter:
+    """Measures from begin() to end(). ina226: the sensor, if there is one.
+
+    Of the last inference: microjoules, microjoules_per_token, and source: "ina226"; or "estimate", which is
+    picojoules_per_cycle times the cycles; or "" if neither is known.
+    """
+
+    def __init__(self, ina226=None, picojoules_per_cycle: int = 0) -> None:
+        self._sensor = ina226
+        self._picojoules = picojoules_per_cycle
+        self._planned_us = _FIRST_US
+        self._ready_us = 0  # after begin(); 0 if the sensor has not begun
+        self.microjoules = 0
+        self.microjoules_per_token = 0
+        self.source = ""
+
+    def begin(self) -> None:
+        """Ahead of an inference."""
+        if self._sensor is None:
+            return
+        try:
+            self._ready_us = self._sensor.average_over(self._planned_us)
+        except OSError:
+            self._ready_us = 0  # an estimate then
+
+    def end(self, tokens: int, latency_ms: int, hertz: int) -> None:
+        """When it has ended: with so many tokens of prompt and reply, after so long, at this frequency."""
+        microwatts = self._measured(latency_ms) if self._ready_us else None
+        if microwatts is not None:
+            self.source = "ina226"
+            self.microjoules = microwatts * latency_ms // 1000
+        elif self._picojoules:
+            self.source = "estimate"
+            self.microjoules = latency_ms * (hertz // 1000) // 1000 * self._picojoules // 1000
+        else:
+            self.source = ""
+            self.microjoules = 0
+        self.microjoules_per_token = self.microjoules // max(tokens, 1)
+
+    def _measured(self, latency_ms: int) -> int | None:
+        """Average power in microwatts; None if the sensor has no result of this inference."""
+        self._planned_us = latency_ms * 10 * _SHARE_PERCENT
+        if latency_ms * 1000 < self._ready_us:  # shorter than the one before
+            return None
+        try:
+            return self._sensor.power_microwatts()
+        except OSError:
+            return None
