@@ -29,9 +29,9 @@ class MqttError(Exception):
 def connector(host: str, port: int = 0, ca: str | None = None):
     """A function that connects to a broker, for Sync.
 
-    ca: a file with the certificate of the broker's authority; with it the connection is by TLS. A port that
-    checks its dates needs its clock set. Looking up a name blocks: give an address where a name server may be
-    down.
+    ca: a file with the certificate of the broker's authority, in DER; with it the connection is by TLS. A
+    port that checks its dates needs its clock set. Looking up a name blocks: give an address where a name
+    server may be down.
     """
 
     async def connect() -> tuple:

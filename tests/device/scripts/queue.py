@@ -6,7 +6,6 @@ import os
 import sys
 
 import vfs
-
 from bitnet.queue import Queue
 
 BLOCK = 512
