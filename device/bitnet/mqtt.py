@@ -1,7 +1,7 @@
 # MQTT 3.1.1, as much as a publisher of QoS 1 needs, on asyncio streams: nothing here blocks the AT service.
 #
-# umqtt.simple of micropython-lib waits for every acknowledgement, and for a broker that does not answer, in calls
-# that block; it was left out for that.
+# micropython-lib's umqtt.simple waits in blocking calls for every acknowledgement, and for a broker that does
+# not answer: too long for a unit whose commands share the thread.
 
 import asyncio
 import struct
@@ -27,10 +27,11 @@ class MqttError(Exception):
 
 
 def connector(host: str, port: int = 0, ca: str | None = None):
-    """A function that connects to a broker, for Sync. With `ca`, a file with its authority's certificate, by TLS.
+    """A function that connects to a broker, for Sync.
 
-    Everything is asynchronous but looking up a name: give an address where a name server may be down. An
-    authority's certificate is valid for a span of time, so a port that checks it needs its clock set.
+    ca: a file with the certificate of the broker's authority, in DER; with it the connection is by TLS. A
+    port that checks its dates needs its clock set. Looking up a name blocks: give an address where a name
+    server may be down.
     """
 
     async def connect() -> tuple:

@@ -1,9 +1,9 @@
-# A queue of records on flash that survives power cuts: append-only segment files, numbered by their first record.
+# A queue of records on flash that survives power cuts, in append-only segment files.
 #
 # Every record has a number that is never used again. `000017.q` holds record 17 and those after it, up to the
-# number of the next file, so the numbers need no file of their own, and neither appending a record nor acknowledging
-# it rewrites anything. `state` holds what the names cannot say; it is replaced only when records are dropped. The
-# newest segment stays when all is acknowledged: its name is the next number.
+# number of the next file, so the numbers need no file of their own, and neither appending a record nor
+# acknowledging it rewrites anything. `state` holds what the names cannot say; it is replaced only when
+# records are dropped. The newest segment stays when all is acknowledged: its name is the next number.
 
 import binascii
 import os
@@ -35,18 +35,22 @@ class Queue:
         self._segment_size = cap // _SEGMENTS
         self._folder = folder
         _make_folder(folder)
-        self._read_state()
+        self.epoch, self.first, self.drops = self._read_state()
         self.bytes = 0
+        self.next = 0
+        # The reading position: a segment, where the next one begins, the record to read and its place.
+        self._segment = self._segment_end = self._at = self._offset = 0
+        self._oldest_end = _OPEN
+        self._tail_size = 0  # of the newest segment, whose number is _tail
+        self._sealed = False  # nothing can be cut off a file: after half a record another one begins
         self._remove_before(self.first)
         oldest, self._tail = self._ends()
         self.first = self.next = max(self.first, oldest)
         if self._tail < 0:
             self._begin_segment()
         else:
-            count, self._tail_size, torn = self._walk(self._tail)
+            count, self._tail_size, self._sealed = self._walk(self._tail)
             self.next = max(self.first, self._tail + count)
-            # Nothing can be cut off a file, so the next record begins another one.
-            self._sealed = torn
         self._rewind()
 
     @property
@@ -119,15 +123,16 @@ class Queue:
         if self._oldest_end == _OPEN:
             self._begin_segment()
         end = self._oldest_end
+        self._write_state(self.epoch, end, self.drops + end - self.first)
         self.drops += end - self.first
         self.first = end
-        self._write_state()
         self._remove_before(end)
         self._rewind()
 
     def _begin_segment(self) -> None:
         open(self._path(self.next), "wb").close()
         self._tail, self._tail_size, self._sealed = self.next, 0, False
+        self.bytes = self._size()
         self._rewind()
 
     def _rewind(self) -> None:
@@ -205,21 +210,21 @@ class Queue:
     def _path(self, number: int) -> str:
         return f"{self._folder}/{number:06d}.q"
 
-    def _read_state(self) -> None:
-        """Set epoch, first and drops; as those of a new queue if there is no state."""
+    def _read_state(self) -> tuple:
+        """Epoch, the oldest record that was not dropped, drops; those of a new queue if there is no state."""
         try:
             with open(self._folder + "/state", "rb") as file:
                 data = file.read(_STATE_SIZE)
         except OSError:
             data = b""
         if len(data) == _STATE_SIZE and binascii.crc32(data[:-4]) == struct.unpack_from("<I", data, 12)[0]:
-            self.epoch, self.first, self.drops = struct.unpack_from(_STATE, data)
-            return
-        self.epoch, self.first, self.drops = struct.unpack("<I", os.urandom(4))[0], 0, 0
-        self._write_state()
+            return struct.unpack_from(_STATE, data)
+        epoch = struct.unpack("<I", os.urandom(4))[0]
+        self._write_state(epoch, 0, 0)
+        return epoch, 0, 0
 
-    def _write_state(self) -> None:
-        data = struct.pack(_STATE, self.epoch, self.first, self.drops)
+    def _write_state(self, epoch: int, first: int, drops: int) -> None:
+        data = struct.pack(_STATE, epoch, first, drops)
         with open(self._folder + "/new", "wb") as file:
             file.write(data + struct.pack("<I", binascii.crc32(data)))
         os.rename(self._folder + "/new", self._folder + "/state")

@@ -46,10 +46,10 @@ class Sync:
     """Stores records, and publishes them on `topic` for as long as run() runs.
 
     queue: where records wait. connect: an async function that returns a reader and a writer, such as
-    mqtt.connector("192.168.1.2"). client_id: the unit's name, which no other unit may have. consent: whether the
-    user agrees that phrases are stored and sent. model: CRC-32 of the model. keepalive: seconds of silence after
-    which the broker takes the unit, and the unit the broker, for lost. window: messages on their way at once.
-    backoff: seconds between attempts to connect, the first and the longest.
+    mqtt.connector("192.168.1.2"). client_id: the unit's name, which no other unit may have. consent: whether
+    the user agrees that phrases are stored and sent. model: CRC-32 of the model. keepalive: seconds of
+    silence after which the broker takes the unit, and the unit the broker, for lost. window: messages on
+    their way at once. backoff: seconds between attempts to connect, the first and the longest.
     """
 
     def __init__(
@@ -90,10 +90,10 @@ class Sync:
     def log(self, reason: str, error: BaseException | None = None, **numbers: int) -> bool:
         """Store a fault; False if that was not possible. reason: one of REASONS.
 
-        An exception's text may quote a phrase, so it is left out without consent, but for that of a ModelError,
-        which speaks of files. Further fields must be numbers for the same reason.
+        An exception's text may quote a phrase, so without consent it is left out, but for that of a
+        ModelError, which speaks of files. Further fields must be numbers for the same reason.
         """
-        record = {"kind": "fault", "reason": reason if reason in REASONS else "other"}
+        record: dict = {"kind": "fault", "reason": reason if reason in REASONS else "other"}
         for name, value in numbers.items():
             if isinstance(value, (int, float)):
                 record[name] = value
@@ -146,7 +146,7 @@ class Sync:
             await _wait(self._hurry, self._pause_ms(attempt))
 
     async def flush(self, timeout: int = 10) -> bool:
-        """Publish at once what waits, also if the broker was not there just now; whether all of it arrived."""
+        """Publish what waits, also if the broker was not there just now; whether all of it arrived."""
         self._hurry.set()
         self._wake.set()
         if self.queue.depth:
@@ -212,9 +212,9 @@ class Sync:
 
     async def _receive(self, link: Link) -> None:
         while True:
-            kind, number = await asyncio.wait_for(link.receive(), self._keepalive)
-            if kind == PUBACK:
-                self._acknowledged(number)
+            packet: tuple = await asyncio.wait_for(link.receive(), self._keepalive)
+            if packet[0] == PUBACK:
+                self._acknowledged(packet[1])
 
     async def _publish(self, link: Link, message: tuple, again: bool) -> None:
         packet_id, first, end = message
@@ -253,7 +253,7 @@ class Sync:
             self._settled.set()
 
     def _pause_ms(self, attempt: int) -> int:
-        """Twice as long after each attempt, and by chance half of it: units must not come back all at once."""
+        """Twice as long after each attempt, half of it by chance: units must not come back all at once."""
         first, longest = self._backoff
         pause = min(longest, first << min(attempt, 16)) * 1000
         return pause // 2 + random.randrange(pause // 2 + 1)
@@ -276,8 +276,13 @@ class Sync:
 async def _wait(event: asyncio.Event, milliseconds: int) -> bool:
     """Whether the event came in time."""
     try:
+<<<<<<< HEAD
         await asyncio.wait_for_ms(event.wait(), milliseconds)
     except TimeoutError:
+=======
+        await asyncio.wait_for(event.wait(), milliseconds / 1000)
+    except asyncio.TimeoutError:  # noqa: UP041 (not an alias here)
+>>>>>>> cloud
         return False
     return True
 
@@ -288,8 +293,9 @@ def _deflated(data: bytes) -> bytes:
         import deflate  # noqa: PLC0415 (only boards with a network need it)
 
         packed = io.BytesIO()
-        with deflate.DeflateIO(packed, deflate.ZLIB, _DEFLATE_BITS) as stream:
-            stream.write(data)
+        stream = deflate.DeflateIO(packed, deflate.ZLIB, _DEFLATE_BITS)
+        stream.write(data)  # type: ignore[attr-defined]
+        stream.close()
     except (ImportError, AttributeError):
         return data
     return packed.getvalue()

@@ -1,7 +1,7 @@
 """The collector: what units publish, by MQTT into SQLite, and from there into phrases to train on.
 
-Messages are those of device/bitnet/sync.py: a unit sends a record until it is acknowledged, so records come more than
-once, and are numbered, so that the ones that are missing can be told.
+Messages are those of device/bitnet/sync.py: a unit sends a record until it is acknowledged, so a record may
+come twice; records are numbered, which tells these, and those that are missing.
 """
 
 import json
@@ -206,7 +206,7 @@ def collect(
         client.subscribe(topic, qos=1)
 
     def on_message(client: Client, _: Any, message: MQTTMessage) -> None:
-        added = store.add(message.topic, message.payload)
+        added = store.add(message.topic, bytes(message.payload))
         client.ack(message.mid, message.qos)
         counts.records += added.records
         counts.duplicates += added.duplicates
@@ -281,9 +281,9 @@ def _inflated(payload: bytes) -> bytes:
 def export_phrases(store: Store, model: Path | None = None) -> Export:
     """The phrases that were collected, each once, as rows of a .jsonl file for `train`.
 
-    What the unit was sure of has its answer as the label. Everything else has `?`, to be replaced by hand; what
-    was said most often comes first, with the unit's `guess`. model: the .bitnet file that records of tokens came
-    from.
+    What the unit was sure of has its answer as the label. Everything else has `?`, to be replaced by hand; it
+    comes first, the most frequent phrases before the others, with the unit's `guess`. model: the .bitnet file
+    whose tokens stand in records without text.
     """
     tables, crc32 = _tokens_of(model) if model else (None, None)
     found: dict[str, dict[str, Any]] = {}

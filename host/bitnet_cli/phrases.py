@@ -94,7 +94,7 @@ def _require_labels(numbered: list[tuple[int, Phrase]], path: Path) -> None:
     if lines:
         named = ", ".join(lines[:10]) + (f" and {len(lines) - 10} more" if len(lines) > 10 else "")
         raise BitnetError(
-            f"{path}: the intent is still {UNLABELLED!r} in line {named}: write the right one there, or delete the line"
+            f"{path}: the intent is still {UNLABELLED!r} in line {named}: write it, or delete the line"
         )
 
 

@@ -49,20 +49,21 @@ def run(args: argparse.Namespace) -> None:
         if broker:
             print(f"collecting {args.topic} from {broker.host}:{broker.port}; Ctrl-C ends", file=sys.stderr)
             counts = collect(broker, args.topic, store, args.client_id, _show)
-            print(file=sys.stderr)
+            if sys.stderr.isatty():
+                print(file=sys.stderr)
         export = _write_phrases(store, args.output, args.model) if args.output else None
         _summarise(args, store.units(), counts, export)
 
 
 def _show(counts: "Counts") -> None:
-    """One line that is written over while it is read by a person."""
-    end = "\r" if sys.stderr.isatty() else "\n"
-    print(
-        f"{counts.records} records, {counts.duplicates} twice, {counts.rejected} rejected",
-        end=end,
-        file=sys.stderr,
-        flush=True,
-    )
+    """One line that is written over, where a person reads it."""
+    if sys.stderr.isatty():
+        print(
+            f"\r{counts.records} records, {counts.duplicates} twice, {counts.rejected} rejected",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _write_phrases(store: "Store", output: Path, model: Path | None) -> "Export":

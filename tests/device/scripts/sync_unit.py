@@ -1,6 +1,6 @@
-# A unit with cloud sync. Arguments: folder of the queue, its cap, port of the broker, name, JSON of further arguments
-# of Sync, certificate of the broker's authority or nothing. Each line of input is a JSON list: a command and its
-# arguments; each is answered by a line.
+# A unit with cloud sync. Arguments: folder of the queue, its cap, port of the broker, name, JSON of further
+# arguments of Sync, certificate of the broker's authority or nothing. Each line of input is a JSON list, a
+# command and its arguments; each is answered by a line.
 
 import asyncio
 import json
