@@ -276,13 +276,8 @@ class Sync:
 async def _wait(event: asyncio.Event, milliseconds: int) -> bool:
     """Whether the event came in time."""
     try:
-<<<<<<< HEAD
-        await asyncio.wait_for_ms(event.wait(), milliseconds)
-    except TimeoutError:
-=======
         await asyncio.wait_for(event.wait(), milliseconds / 1000)
     except asyncio.TimeoutError:  # noqa: UP041 (not an alias here)
->>>>>>> cloud
         return False
     return True
 
