@@ -62,7 +62,7 @@ class Governor:
         return self._sensor() if self._sensor else None
 
     def set(self, policy: str, value: int) -> None:
-        """Choose a policy and its value: Hz, ms or °C. Raises ValueError, changing nothing, if it cannot be."""
+        """Choose a policy and its value: Hz, ms or °C. Raises ValueError, changing nothing, if it cannot."""
         if policy not in POLICIES:
             raise ValueError("the policies are " + ", ".join(POLICIES))
         if policy == "fixed":

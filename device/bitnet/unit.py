@@ -29,8 +29,7 @@ class Unit:
         self.log = Log()
         self.watchdog = Watchdog(self.config("WATCHDOG_MS", 0))
         self.responder = Responder(None, Rules(user_path=storage.path(USER_RULES)))
-        self.governor = self._make_governor()
-        self.meter = self._make_meter()
+        self._open_power()
         self.sync = self._make_sync()
         self.features: Features | None = None
         self.fault = ""
@@ -116,28 +115,23 @@ class Unit:
             if answer is not None:
                 self.sync.phrase(answer, str(phrase, "utf-8"))
 
-    async def run(self, service) -> None:
+    async def run(self) -> None:
         """What goes on beside the commands."""
         tasks = [self.watchdog.run()]
         if self.sync:
             tasks.append(self.sync.run())
         await asyncio.gather(*tasks)
 
-    def _make_governor(self):
-        clock = _from("bitnet_board", "CLOCK", None)
-        if clock is None:
-            return None
-        from .governor import Governor  # noqa: PLC0415
+    def _open_power(self) -> None:
+        clock, power = _from("bitnet_board", "CLOCK", None), _from("bitnet_board", "POWER", None)
+        self.governor = self.meter = None
+        self.sensor_fault = ""
+        if clock or power:
+            from .power import open_power  # noqa: PLC0415 (most boards have none)
 
-        return Governor(clock)
-
-    def _make_meter(self):
-        power = _from("bitnet_board", "POWER", None)
-        if power is None:
-            return None
-        from .energy import open_meter  # noqa: PLC0415
-
-        return open_meter(power)
+            self.governor, self.meter, self.sensor_fault = open_power(clock, power)
+            if self.sensor_fault:
+                self.log.add("sensor", self.sensor_fault)
 
     def _make_sync(self):
         settings = self.config("SYNC", None)

@@ -41,13 +41,14 @@ class Service:
         self._profile = self._read_profile()
 
     async def run(self, streams: list, servers=()) -> None:
-        """Serve (reader, writer) pairs until all of them end, and servers: coroutines that call serve()."""
-        tasks = [asyncio.create_task(self._collect_when_idle()), asyncio.create_task(self.unit.run(self))]
-        tasks.extend(asyncio.create_task(server) for server in servers)
+        """Serve (reader, writer) pairs and servers, coroutines that call serve(), until all of them end."""
         self.restore(self._profile, None)
-        await asyncio.gather(*[self.serve(reader, writer) for reader, writer in streams])
-        for task in tasks:
-            task.cancel()
+        beside = [asyncio.create_task(self._collect_when_idle()), asyncio.create_task(self.unit.run())]
+        try:
+            await asyncio.gather(*[self.serve(reader, writer) for reader, writer in streams], *servers)
+        finally:
+            for task in beside:
+                task.cancel()
 
     async def serve(self, reader, writer) -> None:
         """Serve one client until it is gone."""

@@ -1,0 +1,56 @@
+"""The BLE transport, with a stand-in for the radio and its stack, which need silicon."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+CONNECT, DISCONNECT, WRITE, MTU = 1, 2, 3, 21
+
+
+def talk(on_device: Callable[..., Any], model: Path, *events: list[Any]) -> list[Any]:
+    lines = [json.dumps(event) for event in events]
+    result: list[Any] = on_device("ble.py", model, lines=lines)
+    return result
+
+
+def said(events: list[Any], client: int) -> str:
+    return "".join(event[2] for event in events if event[0] == "notify" and event[1] == client)
+
+
+def test_answers_in_packets(on_device: Callable[..., Any], random_model: Path) -> None:
+    """A phrase comes in pieces and its answer goes in pieces of 20 bytes, or of what the client takes."""
+    events = talk(
+        on_device,
+        random_model,
+        [CONNECT, [7, 0, "x"]],
+        [WRITE, 'AT+INFER="is it wa'],
+        [WRITE, 'rm"\r'],
+        [MTU, [7, 103]],
+        [WRITE, "ATI\r"],
+        ["sleep", 300],
+    )
+    assert events[0] == ["service", [["6E400003", 0x10], ["6E400002", 0x0C]]]
+    assert events[1] == ["advertise", "bitnet"]
+    text = said(events, 7)
+    assert text.startswith("\r\nready\r\n\r\n+INFER: ")
+    assert text.endswith("linux\r\n\r\nOK\r\n") and text.count("\r\nOK\r\n") == 2
+    sizes = [len(event[2]) for event in events if event[0] == "notify"]
+    assert max(sizes[:6]) == 20 and 20 < max(sizes) <= 100
+
+
+def test_one_client_after_the_other(on_device: Callable[..., Any], random_model: Path) -> None:
+    """Half a line of the first is not the second's."""
+    events = talk(
+        on_device,
+        random_model,
+        [CONNECT, [7, 0, "x"]],
+        [WRITE, "AT+CMEE=1\rAT+IN"],
+        [DISCONNECT, [7, 0, "x"]],
+        [CONNECT, [8, 0, "y"]],
+        [WRITE, "AT+LORA\r"],
+        ["sleep", 300],
+    )
+    assert [event[0] for event in events].count("advertise") == 2
+    assert said(events, 7) == "\r\nready\r\n\r\nOK\r\n"
+    assert said(events, 8) == "\r\nready\r\n\r\nERROR\r\n"
