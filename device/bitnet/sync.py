@@ -277,7 +277,7 @@ async def _wait(event: asyncio.Event, milliseconds: int) -> bool:
     """Whether the event came in time."""
     try:
         await asyncio.wait_for(event.wait(), milliseconds / 1000)
-    except asyncio.TimeoutError:  # noqa: UP041 (not an alias here)
+    except asyncio.TimeoutError:
         return False
     return True
 

@@ -87,6 +87,17 @@ def test_bulk_input_in_one_go(line: Line) -> None:
     assert b"0d0a0d0a" in line.ask(b'AT+FILES="read","b"')[1]
 
 
+def test_bulk_input_that_does_not_come(line: Line) -> None:
+    """After ten seconds of silence the line is a command line again."""
+    line.ask(b'AT+CMEE=1')
+    line.ask(b'AT+FILES="write","late",5')
+    line.send(b"1234")
+    codes, _ = line.results(1)
+    assert codes == ["+CME ERROR: 508"]
+    assert line.ask(b"AT")[0] == "OK"
+    assert b"late" not in line.ask(b"AT+FILES?")[1]
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -120,7 +120,7 @@ class Channel:
                 left -= len(piece)
                 crc = crc32(piece, crc)
                 bulk.take(piece)
-        except TimeoutError:
+        except asyncio.TimeoutError:
             bulk.abort()
             raise AtError(parser.NO_DATA) from None
         except Exception:

@@ -1,6 +1,6 @@
-# Stands in for MicroPython's bluetooth, which the PC's port has not: plays the events that stand in the standard
-# input, one a line as JSON, and prints what is sent. No radio, no stack: what is tested is what at/ble.py makes
-# of the events.
+# Stands in for MicroPython's bluetooth, which the PC's port has not: plays the events that stand in the
+# standard input, one a line as JSON, and prints what is sent. No radio, no stack: what is tested is what
+# at/ble.py makes of the events.
 import asyncio
 import json
 import sys
