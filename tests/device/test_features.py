@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bitnet_cli.features import Feature, Meters, to_metadata
+from bitnet_cli.features import Feature, Meters, from_dict, to_metadata, tokens_of
+from bitnet_cli.modelfile import read
+from bitnet_cli.paths import DEVICE
 
 WINDOW_MS = 60_000
 EDGES = (-300, 0, 1, 250, 1000, 40_000)
@@ -99,6 +101,22 @@ def test_age_begins_anew(on_device: OnDevice) -> None:
     assert value_after(on_device, high, [(10, 0), (10, 50)]) == 0
     assert value_after(on_device, high, [(11, 0), (12, 50), (11, 61)]) == 61
     assert value_after(on_device, high, [(11, 0), (10, 50), (11, 61), (11, 70)]) == 9
+
+
+def test_the_shipped_model_gets_its_tokens(on_device: OnDevice) -> None:
+    """With the definitions of the model file as they stand, as the unit reads them."""
+    metadata = read((DEVICE / "models" / "occupancy.bitnet").read_bytes()).metadata
+    fields = [{key: value for key, value in d.items() if key != "token"} for d in metadata["features"]]
+    meters = Meters([from_dict(one) for one in fields])
+    rng = random.Random(0)
+    readings = [
+        (one["channel"], rng.randrange(700_000), 60_000 * minute) for minute in range(100) for one in fields
+    ]
+    printed = on_device("features.py", lines=[json.dumps(metadata["features"]), *map(json.dumps, readings)])
+    for reading, (_, tokens) in zip(readings, printed, strict=True):
+        meters.push(*reading)
+        assert tokens == tokens_of(metadata, meters.bins())
+    assert len(printed[-1][1]) == len(fields)
 
 
 def test_memory_is_constant(on_device: OnDevice) -> None:
