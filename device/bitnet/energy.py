@@ -2,8 +2,8 @@
 #
 # An inference is one call of native code after another, with the heap locked. A timer's callback runs between
 # bytecodes, that is to say hardly ever meanwhile, and would take time that it then measures. So the sensor
-# averages by itself: begin() starts an average that is over a little before the inference is, and end()
-# fetches it. The power of that part, most of the inference, is taken for the whole.
+# averages by itself: begin() starts an average that is over before the inference is, after a third to four
+# fifths of it if it takes as long as the last one, and end() fetches it. Its power is taken for the whole.
 
 from micropython import const
 

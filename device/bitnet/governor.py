@@ -62,7 +62,11 @@ class Governor:
         return self._sensor() if self._sensor else None
 
     def set(self, policy: str, value: int) -> None:
+<<<<<<< HEAD
         """Choose a policy and its value: Hz, ms or °C. Raises ValueError, changing nothing, if it cannot."""
+=======
+        """Choose a policy and its value: Hz, ms or °C. Raises ValueError if it cannot be; nothing changes."""
+>>>>>>> power
         if policy not in POLICIES:
             raise ValueError("the policies are " + ", ".join(POLICIES))
         if policy == "fixed":
@@ -83,9 +87,9 @@ class Governor:
         """Ahead of an inference."""
         if self.policy == "deadline":
             self._move(self._for_deadline())
+            self._began_at = self.hertz
         elif self.policy == "thermal":
             self._move(self._for_temperature())
-        self._began_at = self.hertz
 
     def after(self, latency_ms: int) -> None:
         """When an inference has ended that before() was called for: learn from it."""

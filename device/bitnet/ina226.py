@@ -82,27 +82,27 @@ class Ina226:
         for value, known in ((averages, AVERAGES), (bus_us, CONVERSION_US), (shunt_us, CONVERSION_US)):
             if value not in known:
                 raise ValueError(f"{value} is none of {known}")
-        self._write(
-            _CONFIGURATION,
+        self._configuration = (
             _ALWAYS_1
             | AVERAGES.index(averages) << 9
             | CONVERSION_US.index(bus_us) << 6
             | CONVERSION_US.index(shunt_us) << 3
-            | _CONTINUOUS,
+            | _CONTINUOUS
         )
+        self._result_us = averages * (bus_us + shunt_us) * 11 // 10  # at the latest
+        self._write(_CONFIGURATION, self._configuration)
 
     def average_over(self, microseconds: int) -> int:
-        """Begin an average over most of this time; returns in how many us its result is there at the latest.
+        """Begin an average over half of this time at least; returns in how many us its result is there.
 
-        That is more if the time is below 308 us.
+        That is later than this time if it is below 308 us.
         """
-        averages, conversion = AVERAGES[0], CONVERSION_US[0]
-        for a in AVERAGES:
-            for c in CONVERSION_US:
-                if averages * conversion < a * c and _slowest(a, c) <= microseconds:
-                    averages, conversion = a, c
-        self.configure(averages, conversion, conversion)
-        return _slowest(averages, conversion)
+        if self._result_us <= microseconds < 2 * self._result_us:
+            self._write(_CONFIGURATION, self._configuration)  # as it is, but from now on
+        else:
+            averages, conversion = _longest(microseconds * 10 // 22)
+            self.configure(averages, conversion, conversion)
+        return self._result_us
 
     # --- the last result ---
 
@@ -175,8 +175,16 @@ def _calibrate(shunt_milliohms: int, max_milliamperes: int) -> tuple:
     return step, (_CALIBRATION_FACTOR + step * shunt_milliohms // 2) // (step * shunt_milliohms)
 
 
-def _slowest(averages: int, conversion_us: int) -> int:
-    return averages * 2 * conversion_us * 11 // 10
+def _longest(microseconds: int) -> tuple:
+    """Averages and conversion time of the longest product up to this, or of the shortest there is."""
+    best, averages, conversion = 0, AVERAGES[0], CONVERSION_US[0]
+    for a in AVERAGES:
+        for c in CONVERSION_US:
+            if a * c > microseconds:
+                break
+            if a * c > best:
+                best, averages, conversion = a * c, a, c
+    return averages, conversion
 
 
 def _up(value: int, divisor: int) -> int:

@@ -114,7 +114,8 @@ class Pico:
         """Run until the chip has sent a text; returns what it sent up to its end. Raises BitnetError."""
         end_of_patience = self.clock.nanos + _PATIENCE_NANOS
         while text not in self.received:
-            if not self.run() or self.clock.nanos > end_of_patience:
+            is_over = not self.run() or self.clock.nanos > end_of_patience
+            if is_over and text not in self.received:
                 raise BitnetError(f"the emulated board does not say {text!r}: {bytes(self.received)!r}")
         end = self.received.index(text) + len(text)
         answer = bytes(self.received[:end])

@@ -51,6 +51,55 @@ def test_psram_on_pins(tmp_path: Path) -> None:
         read_board("rp2040_psram", tmp_path)
 
 
+POWER = """
+[power]
+picojoules_per_cycle = 750
+
+[power.ina226]
+i2c = 1
+sda = 2
+scl = 3
+address = 0x40
+shunt_milliohms = 100
+max_milliamperes = 300
+"""
+
+
+def test_clock_and_power_are_written_onto_the_board(tmp_path: Path) -> None:
+    config = read_board("rp2040_pico").config()
+    assert b"CLOCK = (125000000, 48000000, 133000000)\n" in config
+    assert b"POWER = {'picojoules_per_cycle': 750}\n" in config
+    (tmp_path / "sim").mkdir()
+    (tmp_path / "sim" / "board.toml").write_text(GOOD + POWER, encoding="utf-8")
+    (line,) = (line for line in read_board("sim", tmp_path).config().splitlines() if b"POWER" in line)
+    sensor = {"i2c": 1, "sda": 2, "scl": 3, "address": 64, "shunt_milliohms": 100, "max_milliamperes": 300}
+    assert line.decode() == f"POWER = { ({'picojoules_per_cycle': 750} | sensor)!r}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("address = 0x40", "address = 0x50", "power.ina226.address is 0x50: it is 0x40 to 0x4f"),
+        ("= 300", "= 820", "power.ina226.max_milliamperes is 820: with this shunt it is 1 to 819"),
+        (
+            "shunt_milliohms = 100",
+            "shunt_milliohms = 0",
+            "power.ina226.shunt_milliohms is 0: it is 1 or more",
+        ),
+        ("sda = 2", "sda = '2'", "power.ina226.sda is '2': it is a int"),
+        ("scl = 3", "", "'power.ina226.scl' is missing"),
+        ("= 750", "= -1", "power.picojoules_per_cycle is -1: it is not negative"),
+        ("picojoules", "joules", "'power.joules_per_cycle' is not known"),
+    ],
+)
+def test_a_badly_described_sensor_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    (tmp_path / "sim").mkdir()
+    (tmp_path / "sim" / "board.toml").write_text(GOOD + POWER.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(BitnetError) as raised:
+        read_board("sim", tmp_path)
+    assert message in str(raised.value)
+
+
 def test_a_board_that_is_not_there() -> None:
     with pytest.raises(BitnetError, match=r"the boards are .*sim"):
         read_board("none")

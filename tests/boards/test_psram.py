@@ -12,11 +12,10 @@ from bitnet_cli.oracle import Oracle
 from bitnet_cli.paths import DEVICE
 from bitnet_cli.pico import Pico
 from bitnet_cli.random_model import random_model
-from littlefs import LittleFS
+from pico_boards import Console, filesystem
 from psram_chip import ID, SIZE, PsramChip
 
 PICO_FLASH_AND_SRAM = (2 << 20) + (264 << 10)
-BLOCK = 4096
 TOKENS = [3, 1, 4]
 
 PSRAM = "from bitnet.psram import Psram, PsramError\n"
@@ -37,24 +36,6 @@ for tokens in {pieces}:
     _bitnet.logits(model.data, model._state, out)
     print(out.hex())
 """
-
-
-class Console:
-    """MicroPython's raw REPL on an emulated board."""
-
-    def __init__(self, pico: Pico) -> None:
-        self.pico = pico
-        pico.wait_for_usb()
-        pico.send(b"\x01")
-        pico.wait_for(b"raw REPL; CTRL-B to exit\r\n>")
-
-    def run(self, code: str) -> list[str]:
-        """The lines it prints; fails with the traceback of an exception."""
-        self.pico.send(code.encode() + b"\x04")
-        self.pico.wait_for(b"OK")
-        printed, error = self.pico.wait_for(b"\x04"), self.pico.wait_for(b"\x04>")
-        assert error == b"\x04>", error.decode()
-        return printed[:-1].decode().splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -101,25 +82,6 @@ def start(board: Board, firmware: bytes, chips: list[PsramChip]) -> Start:
         return Console(Pico(flash, [chip] if chip else []))
 
     return start
-
-
-def filesystem(files: Mapping[str, bytes], size: int) -> bytes:
-    """A littlefs of these files."""
-    image = LittleFS(
-        block_size=BLOCK,
-        block_count=size // BLOCK,
-        prog_size=256,
-        read_size=32,
-        cache_size=256,
-        lookahead_size=32,
-        disk_version=0x00020000,
-    )
-    for name, data in files.items():
-        if "/" in name:
-            image.makedirs(name.rpartition("/")[0], exist_ok=True)
-        with image.open(name, "wb") as file:
-            file.write(data)
-    return bytes(image.context.buffer)
 
 
 def new_chip(**arguments: dict[int, tuple[int, int]]) -> PsramChip:
