@@ -8,7 +8,7 @@ import sys
 from .errors import BitnetError
 
 # Each module has NAME, HELP, add_arguments(parser) and run(args).
-COMMANDS = ("demo", "sim", "train", "export", "build", "deploy", "validate", "bench")
+COMMANDS = ("demo", "sim", "train", "rules", "export", "build", "deploy", "validate", "bench")
 
 
 def main(argv: list[str] | None = None) -> int:
