@@ -164,10 +164,10 @@ def remove(paths: list) -> None:
     _answer(True)
 
 
-def remove_others(folder: str, name: str) -> None:
-    """All models in a folder but this one."""
-    for other in os.listdir(folder):
-        if other.endswith(".bitnet") and other != name:
+def remove_others(folder: str, suffix: str, names: list) -> None:
+    """All files in a folder that end so, but these."""
+    for other in os.listdir(folder) if _exists(folder) else ():
+        if other.endswith(suffix) and other not in names:
             _remove(folder + "/" + other)
     _answer(True)
 

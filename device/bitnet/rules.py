@@ -20,7 +20,7 @@ from .model import MODEL_FOLDERS
 USER_RULES = "/user.rules"
 _SUFFIX = ".rules"
 _MAX_TEXT = const(255)
-_MAX_LINE = const(200)
+_MAX_LINE = const(255)
 _NO_RULE = b"#="  # what lines that are no rules of intents begin with
 _SLOT = const(0x3D)  # "="
 
@@ -72,7 +72,7 @@ class Rules:
                 if value:
                     slots[name] = value
             return intent, slots
-        except MemoryError:
+        except _FAULTS:
             return None
 
     def lines(self):

@@ -21,6 +21,7 @@ from .files import read_file
 from .link import Link
 from .modelfile import read, split
 from .paths import DEVICE
+from .rules import read_rules, rules_path
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage, the bytes done and all bytes."""
@@ -96,6 +97,7 @@ def deploy(link: Link, board: Board, model: Path, progress: Progress) -> Deploym
             f"{model} takes {len(region):,} bytes and the board has {target.region_size:,} for models: "
             "prune it, or train a smaller one"
         )
+    files += rules_files(model)
     kept = _foreign_main(link)
     missing = _missing(link, [file for file in files if file.path not in kept])
     _check_space(missing, target)
@@ -126,6 +128,12 @@ def place_model(board: Board, path: Path, data: bytes, room: int) -> tuple[bytes
             f"{board.psram.size:,}"
         )
     return romfs.image({name: resident}), [File(f"{_MODEL_FOLDER}/{path.stem}.layers", layers)]
+
+
+def rules_files(model: Path) -> list[File]:
+    """The fallback rules beside a model, which lie apart from it on boards: they must outlive it."""
+    rules = read_rules(model)
+    return [] if rules is None else [File(f"{_MODEL_FOLDER}/{rules_path(model).name}", rules)]
 
 
 def read_model(path: Path) -> bytes:
@@ -271,12 +279,14 @@ def _resume_at(link: Link, file: File) -> int:
 
 
 def _remove_shadows(link: Link, files: Sequence[File]) -> None:
-    """Remove what would be imported or loaded instead of what we wrote: sources, and other models."""
+    """Remove what would be used instead of what we wrote: sources, other models and their rules."""
     sources = [file.path.removesuffix(".mpy") + ".py" for file in files if file.path.endswith(".mpy")]
     link.ask(f"remove({sources!r})")
-    models = [file.path for file in files if file.path.endswith(".bitnet")]
-    if models:
-        link.ask(f"remove_others({_MODEL_FOLDER!r}, {models[0].split('/')[-1]!r})")
+    in_folder = [file.path.rpartition("/") for file in files]
+    names = [name for folder, _, name in in_folder if folder == _MODEL_FOLDER]
+    if any(name.endswith(".bitnet") for name in names):
+        link.ask(f"remove_others({_MODEL_FOLDER!r}, '.bitnet', {names!r})")
+    link.ask(f"remove_others({_MODEL_FOLDER!r}, '.rules', {names!r})")
 
 
 # --- flash ---

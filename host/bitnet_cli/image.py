@@ -10,7 +10,7 @@ from littlefs import LittleFS
 
 from .board import Board, Region
 from .build import Report
-from .deploy import File, place_model, read_model, unit_files
+from .deploy import File, place_model, read_model, rules_files, unit_files
 from .errors import BitnetError
 from .files import write_atomically
 from .firmware import build_firmware
@@ -52,6 +52,7 @@ def build_image(board: Board, model: Path, report: Report, firmware: bytes | Non
         built = build_firmware(board, report)
         firmware, uf2 = built.binary, built.uf2
     model_image, apart = place_model(board, model, data, flash.romfs.size)
+    apart += rules_files(model)
     parts = (
         Part("firmware.bin", flash.firmware, firmware),
         Part("romfs.img", flash.romfs, model_image),

@@ -24,6 +24,7 @@ from .build import module_path
 from .config import DEFAULT, Config
 from .errors import BitnetError
 from .paths import BOARDS, DEVICE, STOCK_MODEL
+from .rules import read_rules, rules_path
 
 SIM = read_board("sim")
 PHRASE_MAX = 255  # bytes
@@ -222,6 +223,9 @@ def _write_flash(folder: Path, model: Path | str | None, board: Board, config: C
             files[Path(model).with_suffix(".bitnet").name] = Path(model).read_bytes()
         except OSError as error:
             raise BitnetError(f"cannot read the model {model}: {error.strerror}") from None
+        rules = read_rules(Path(model))
+        if rules is not None:
+            files[rules_path(Path(model)).name] = rules
     image = folder / "flash.romfs"
     image.write_bytes(romfs.image(files))
     return image

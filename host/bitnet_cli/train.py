@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
+from . import rules
 from .checkpoint import Checkpoint
 from .dataset import Batch, Example, collate, draw, make_example, shuffled, vary
 from .errors import BitnetError
@@ -107,8 +108,7 @@ def prepare(book: PhraseBook, recipe: Recipe, report: Report) -> Course:
             "the teacher knows texts only and some phrases have features: train without (--no-teacher)"
         )
     rng = random.Random(recipe.seed)
-    drawn = draw(book, recipe.drawn_phrases, recipe.unknown, rng)
-    phrases = book.fixed + [vary(phrase, book.open_slots, rng) for phrase in drawn]
+    phrases = _draw_phrases(book, recipe, rng)
     tokenizer_texts = [phrase.text for phrase in phrases] + [recipe.system]
     labels = make_labels(book, phrases, recipe)
     tokenizer = train_tokenizer(
@@ -119,6 +119,17 @@ def prepare(book: PhraseBook, recipe: Recipe, report: Report) -> Course:
     system = encode(tokenizer, recipe.system).ids
     examples = _examples(phrases, lesson, labels, tokenizer, system)
     return Course(examples, tokenizer, labels, lesson.token_vectors if lesson else None, book.features)
+
+
+def make_rules(book: PhraseBook, recipe: Recipe) -> str:
+    """Fallback rules, made from the phrases that the recipe draws from the book."""
+    phrases = _draw_phrases(book, recipe, random.Random(recipe.seed))
+    return rules.generate(phrases, make_labels(book, phrases, recipe))
+
+
+def _draw_phrases(book: PhraseBook, recipe: Recipe, rng: random.Random) -> list[Phrase]:
+    drawn = draw(book, recipe.drawn_phrases, recipe.unknown, rng)
+    return book.fixed + [vary(phrase, book.open_slots, rng) for phrase in drawn]
 
 
 def fit(course: Course, recipe: Recipe, report: Report) -> Checkpoint:

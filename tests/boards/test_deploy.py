@@ -64,6 +64,20 @@ def test_another_model_writes_only_itself(port: PicoPort, tmp_path: Path) -> Non
     assert '"other.bitnet"' in model_line(port.port)
 
 
+def test_rules_are_those_of_the_model(port: PicoPort, model: Path, tmp_path: Path) -> None:
+    find = "from bitnet.rules import Rules; print(Rules().match('Hello'))"
+    for name in ("first", "second"):
+        other = tmp_path / f"{name}.bitnet"
+        other.write_bytes(model.read_bytes())
+        other.with_suffix(".rules").write_text(f"{name}\t hello \n")
+        assert f"models/{name}.rules" in deploy_to(port, other).written
+        with Link(port.port, AGENT) as link:
+            assert link.run(find) == f"('{name}', OrderedDict())\r\n".encode()
+    assert deploy_to(port, model).written == ("flash",)
+    with Link(port.port, AGENT) as link:
+        assert link.run(find) == b"None\r\n"
+
+
 def test_mpremote_runs_the_service(port: PicoPort, model: Path) -> None:
     """As MicroPython's users expect: `mpremote run device/main.py`."""
     command = [sys.executable, "-m", "mpremote", "connect", port.port, "run", "--no-follow", "device/main.py"]

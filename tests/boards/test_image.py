@@ -48,6 +48,12 @@ def test_the_file_system_has_what_deploy_would_write(tmp_path: Path) -> None:
     assert found == module_path(DEVICE / "natmod", "xtensawin").read_bytes()
 
 
+def test_rules_lie_apart_from_the_model(tmp_path: Path) -> None:
+    image = build_image(read_board("rp2040_pico"), STOCK_MODEL, print, bytes(1000))
+    (filesystem,) = (part.data for part in image.parts if part.name == "filesystem.img")
+    assert content(filesystem, "models/home.rules") == STOCK_MODEL.with_suffix(".rules").read_bytes()
+
+
 def test_a_model_larger_than_the_romfs_is_split_for_psram_on_pins(tmp_path: Path) -> None:
     board = read_board("rp2040_psram")
     assert board.flash

@@ -3,16 +3,19 @@
 import json
 import random
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bitnet_cli import patterns
-from bitnet_cli.paths import DEVICE
-from bitnet_cli.rules import normalize
+from bitnet_cli import patterns, simulator
+from bitnet_cli.paths import DEVICE, STOCK_MODEL
+from bitnet_cli.phrases import read_phrases
+from bitnet_cli.rules import normalize, rules_path
 from test_tokenizer import texts
 
+HOME = Path(__file__).parents[2] / "host" / "phrases" / "home"
 DEFAULT = """# comments and empty lines are no rules
 
 set_temperature\t set .*?degrees \tvalue unit room
@@ -89,6 +92,88 @@ def test_values_that_are_no_utf_8_are_left_out(match: Callable[..., Any]) -> Non
 def test_too_long_phrases_match_nothing(match: Callable[..., Any]) -> None:
     phrase = "lights on" + " please" * 40
     assert match(phrase[:255], phrase[:256]) == [["light_on", {}, 0], [0]]
+
+
+def test_the_simulated_board_has_the_rules_of_its_model(tmp_path: Path) -> None:
+    (tmp_path / "m.bitnet").write_bytes(b"damaged")
+    (tmp_path / "m.rules").write_text("greet\t hello \n")
+    image = simulator._write_flash(tmp_path, tmp_path / "m.bitnet", simulator.SIM)
+    code = f"import boot; boot.mount({str(image)!r})\n"
+    code += "from bitnet.rules import Rules; print(Rules().match('Hello')[0])"
+    done = subprocess.run(
+        [simulator.micropython(), "-c", code], env=simulator.environment(), capture_output=True, check=True
+    )
+    assert done.stdout == b"greet\n"
+
+
+def test_stock_rules_reach_their_marks(on_device: Callable[..., Any], tmp_path: Path) -> None:
+    """In 192 KB of heap. In front of them the user's file is missing, as on a new unit."""
+    phrases = read_phrases(HOME / "test.jsonl")
+    lines = [phrase.text.encode().hex() for phrase in phrases]
+    found = on_device("rules.py", rules_path(STOCK_MODEL), tmp_path / "none", lines=lines, heap="192k")
+    assert all(answer[-1] == 0 for answer in found)
+    inside = [(p, a) for p, a in zip(phrases, found, strict=True) if p.intent != "unknown"]
+    outside = [a for p, a in zip(phrases, found, strict=True) if p.intent == "unknown"]
+    answered = sum(len(a) > 1 for _, a in inside) / len(inside)
+    right = sum(a[0] == p.intent for p, a in inside) / len(inside)
+    exact = sum(a[:2] == [p.intent, p.slots] for p, a in inside) / len(inside)
+    accepted = sum(len(a) > 1 for a in outside) / len(outside)
+    print(f"intent {right:.1%}, wrong {answered - right:.1%}, and slots {exact:.1%}")
+    print(f"out of scope accepted {accepted:.1%} of {len(outside)}")
+    assert right >= 0.45 and exact >= 0.28
+    assert answered - right <= 0.05 and accepted <= 0.15
+
+
+def test_any_phrase_with_a_small_stack(on_device: Callable[..., Any], tmp_path: Path) -> None:
+    """Long phrases of words that rules look for. 6,000 bytes are half of that on a board's 32 bits."""
+    rng = random.Random(3)
+    words = re.findall("[a-z]+", rules_path(STOCK_MODEL).read_text())
+    phrases = [phrase.encode() for phrase in texts(300)]
+    phrases += [" ".join(rng.choices(words, k=60)).encode() for _ in range(100)]
+    phrases += [(rng.choice(words) + " ").encode() * 200 for _ in range(100)]
+    lines = [phrase[:255].hex() for phrase in phrases]
+    found = on_device("rules.py", rules_path(STOCK_MODEL), tmp_path / "none", 6000, lines=lines)
+    assert [answer[-1] for answer in found] == [0] * len(phrases)
+
+
+def test_no_stack_at_all_is_no_fault(on_device: Callable[..., Any], tmp_path: Path) -> None:
+    for stack in range(1200, 3000, 200):
+        lines = [b"turn on the lights".hex()]
+        (answer,) = on_device("rules.py", rules_path(STOCK_MODEL), tmp_path / "none", stack, lines=lines)
+        assert answer[-1] >= 0
+
+
+def test_editing_the_users_rules(on_device: Callable[..., Any], tmp_path: Path) -> None:
+    edits = [
+        ["add", "feed\t feed (.+?) $\tcat"],
+        ["add", "café\t café "],
+        ["add", "bad\t a*"],
+        ["add", "two\nlines\t a"],
+        ["remove", 3],
+        ["remove", 0],
+        ["remove", 1],
+        ["add", "=cat\t (tom) "],
+    ]
+    found = on_device(
+        "edit_rules.py", tmp_path / "user.rules", lines=[json.dumps(e, ensure_ascii=False) for e in edits]
+    )
+    feed, cafe, tom = "feed\t feed (.+?) $\tcat", "café\t café ", "=cat\t (tom) "
+    assert [answer[1:] for answer in found] == [
+        [feed],
+        [feed, cafe],
+        [feed, cafe],
+        [feed, cafe],
+        [feed, cafe],
+        [feed, cafe],
+        [cafe],
+        [cafe, tom],
+    ]
+    reasons = [answer[0] for answer in found]
+    assert reasons[0] is reasons[1] is reasons[6] is reasons[7] is None
+    assert "takes a level of the stack" in reasons[2] and "control characters" in reasons[3]
+    assert reasons[4] == "there is no rule 3" and reasons[5] == "there is no rule 0"
+    assert (tmp_path / "user.rules").read_text() == f"{cafe}\n{tom}\n"
+    assert not (tmp_path / "user.rules.part").exists()
 
 
 def test_normal_form_equals_the_hosts(on_device: Callable[..., Any]) -> None:

@@ -272,7 +272,7 @@ def test_train(cli: Cli, phrases: Path, tmp_path: Path) -> None:
     done = cli("train", phrases, "--output", output, *QUICK)
     assert done.status == 0
     assert "held-out phrases      6" in done.out and str(output) in done.out
-    names = "config.json confusion.png model.safetensors report.json report.txt tokenizer.json"
+    names = "config.json confusion.png model.safetensors report.json report.txt rules.txt tokenizer.json"
     assert sorted(files(output)) == names.split()
     assert (output / "confusion.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((output / "report.json").read_text())["phrases"] == 6
@@ -283,6 +283,16 @@ def test_train(cli: Cli, phrases: Path, tmp_path: Path) -> None:
     assert cli("export", "--model", output, "--output", tmp_path / "lamps.bitnet").status == 0
     model = modelfile.read((tmp_path / "lamps.bitnet").read_bytes())
     assert (model.config.weight_type, model.metadata["name"]) == (1, "lamps")
+    assert (tmp_path / "lamps.rules").read_bytes() == (output / "rules.txt").read_bytes()
+
+
+def test_rules(cli: Cli, phrases: Path, tmp_path: Path) -> None:
+    output = tmp_path / "lamps.rules"
+    done = cli("rules", phrases, "--output", output)
+    size = output.stat().st_size
+    assert (done.status, done.out) == (0, f"3 lines, {size:,} bytes  {output}\n")
+    assert {line.split("\t")[0] for line in output.read_text().splitlines()[1:]} == {"on", "off", "=lamp"}
+    assert_refused(cli("rules", tmp_path / "none", "--output", output), "rules", "no such file or folder")
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,10 @@ def run(args: argparse.Namespace) -> None:
     extras.require("train")
     from ..checkpoint import load
     from ..export import WANTED_AGREEMENT, export, measure_agreement, requantize
-    from ..files import write_atomically
+    from ..files import read_file, write_atomically
     from ..modelfile import BINARY, TERNARY, part_sizes
     from ..phrases import read_phrases
+    from ..rules import FILE_NAME, rules_path
 
     phrases = read_phrases(args.test) if args.test else []
     checkpoint = load(args.model)
@@ -49,6 +50,8 @@ def run(args: argparse.Namespace) -> None:
         report["agreement"] = {"choices": agreement.choices, "share": agreement.share}
         report["integers"] = {k: v for k, v in agreement.integers.as_dict().items() if k != "intents"}
     write_atomically(args.output, model)
+    if (args.model / FILE_NAME).is_file():
+        write_atomically(rules_path(args.output), read_file(args.model / FILE_NAME))
     print(json.dumps(report) if args.json else _as_text(report))
     if phrases and agreement.share < WANTED_AGREEMENT:
         print(

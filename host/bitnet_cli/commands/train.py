@@ -52,8 +52,9 @@ def run(args: argparse.Namespace) -> None:
     from ..modelfile import BINARY, TERNARY
     from ..progress import Progress
     from ..report import draw_confusions, evaluate
+    from ..rules import FILE_NAME
     from ..templates import load
-    from ..train import Recipe, hold_out, train
+    from ..train import Recipe, hold_out, make_rules, train
 
     recipe = Recipe(
         name=args.name or args.output.name,
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace) -> None:
     with Progress() as progress:
         checkpoint = train(book, recipe, progress)
     checkpoints.save(checkpoint, args.output)
+    write_atomically(args.output / FILE_NAME, make_rules(book, recipe).encode())
     evaluation = evaluate(checkpoint, held_out)
     figures = json.dumps(evaluation.as_dict(), indent=2)
     write_atomically(args.output / "report.json", f"{figures}\n".encode())
@@ -84,4 +86,4 @@ def run(args: argparse.Namespace) -> None:
     draw_confusions(evaluation, checkpoint.labels.intents, args.output / "confusion.png")
     print(json.dumps(evaluation.as_dict()) if args.json else evaluation.as_text())
     if not args.json:
-        print(f"\ncheckpoint, report and confusion.png are in {args.output}")
+        print(f"\ncheckpoint, rules, report and confusion.png are in {args.output}")
