@@ -62,11 +62,7 @@ class Governor:
         return self._sensor() if self._sensor else None
 
     def set(self, policy: str, value: int) -> None:
-<<<<<<< HEAD
-        """Choose a policy and its value: Hz, ms or °C. Raises ValueError, changing nothing, if it cannot."""
-=======
         """Choose a policy and its value: Hz, ms or °C. Raises ValueError if it cannot be; nothing changes."""
->>>>>>> power
         if policy not in POLICIES:
             raise ValueError("the policies are " + ", ".join(POLICIES))
         if policy == "fixed":

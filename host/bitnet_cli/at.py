@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
+from zlib import crc32
 
 import serial
 
@@ -113,6 +114,26 @@ class AtClient:
             raise AtTimeoutError(f"the board does not take {line!r}") from None
         except BrokenPipeError:
             raise  # from the trace: its reader is gone, not the board
+        except (serial.SerialException, OSError) as error:
+            raise AtError(f"the connection to {self._serial.port} broke: {error}") from None
+
+    def send(self, line: str, data: bytes, timeout: float | None = None) -> Response:
+        """Send a command that wants data, but for its length and CRC-32, and the data; returns the last response.
+
+        Raises AtError if the board refuses the command.
+        """
+        line = f'{line},{len(data)},"{crc32(data):08X}"'
+        response = self.command(line, timeout)
+        if not response.ok:
+            raise AtError(f"the board refuses {line}: {response.final}")
+        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        try:
+            self._serial.timeout = self.timeout
+            self._serial.read_until(b">")
+            self._serial.write(data)
+            return self._response(line, deadline)
+        except serial.SerialTimeoutException:
+            raise AtTimeoutError(f"the board does not take the data of {line!r}") from None
         except (serial.SerialException, OSError) as error:
             raise AtError(f"the connection to {self._serial.port} broke: {error}") from None
 

@@ -143,7 +143,7 @@ def read_board(name: str, boards: Path = BOARDS) -> Board:
     """The board of a folder under boards/. Raises BitnetError if there is none or it is badly described."""
     path = boards / name / "board.toml"
     try:
-        board = _board(_Table(tomllib.loads(path.read_text(encoding="utf-8")), ""))
+        board = _board(Table(tomllib.loads(path.read_text(encoding="utf-8")), ""))
     except OSError as error:
         known = ", ".join(board_names(boards))
         raise BitnetError(f"cannot read {path}: {error.strerror}; the boards are {known}") from None
@@ -154,7 +154,7 @@ def read_board(name: str, boards: Path = BOARDS) -> Board:
     return board
 
 
-class _Table:
+class Table:
     """A table of the file whose keys are taken one by one; end() refuses what nobody took."""
 
     def __init__(self, values: object, name: str) -> None:
@@ -191,9 +191,9 @@ class _Table:
             raise TypeError(f'{self.path(key)} is {pair!r}: it is ["start", "size"]')
         return Region(*(parse_size(part, self.path(key)) for part in pair))
 
-    def table(self, key: str) -> "_Table | None":
+    def table(self, key: str) -> "Table | None":
         """A table in this one, if it is there."""
-        return _Table(self._values.pop(key), self.path(key)) if key in self._values else None
+        return Table(self._values.pop(key), self.path(key)) if key in self._values else None
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
@@ -211,7 +211,7 @@ def parse_size(text: str, what: str = "the size") -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
-def _board(table: _Table) -> Board:
+def _board(table: Table) -> Board:
     memory, at = table.table("memory"), table.table("at")
     if memory is None or at is None:
         raise ValueError(f"'{'memory' if memory is None else 'at'}' is missing")
@@ -237,7 +237,7 @@ def _board(table: _Table) -> Board:
     return board
 
 
-def _uart(table: _Table | None) -> Uart | None:
+def _uart(table: Table | None) -> Uart | None:
     if table is None:
         return None
     uart = Uart(*(table.take(key, int) for key in ("number", "tx", "rx", "baudrate")))
@@ -245,7 +245,7 @@ def _uart(table: _Table | None) -> Uart | None:
     return uart
 
 
-def _clock(table: _Table | None) -> Clock | None:
+def _clock(table: Table | None) -> Clock | None:
     if table is None:
         return None
     clock = Clock(*(table.take(key, int) for key in ("default", "least", "most")))
@@ -255,7 +255,7 @@ def _clock(table: _Table | None) -> Clock | None:
     return clock
 
 
-def _flash(table: _Table | None) -> Flash | None:
+def _flash(table: Table | None) -> Flash | None:
     if table is None:
         return None
     stock = table.table("stock")
@@ -285,7 +285,7 @@ def _check_layout(size: int, *regions: Region) -> None:
         end = region.end
 
 
-def _psram(table: _Table | None) -> Psram | None:
+def _psram(table: Table | None) -> Psram | None:
     if table is None:
         return None
     kind, size = table.choice("kind", _PSRAM_KINDS), table.size("size")
@@ -296,7 +296,7 @@ def _psram(table: _Table | None) -> Psram | None:
     return Psram(kind, size, pins)
 
 
-def _power(table: _Table | None) -> Power | None:
+def _power(table: Table | None) -> Power | None:
     if table is None:
         return None
     picojoules = table.take("picojoules_per_cycle", int) if "picojoules_per_cycle" in table else 0
@@ -307,7 +307,7 @@ def _power(table: _Table | None) -> Power | None:
     return power
 
 
-def _ina226(table: _Table | None) -> Ina226 | None:
+def _ina226(table: Table | None) -> Ina226 | None:
     if table is None:
         return None
     keys = ("i2c", "sda", "scl", "address", "shunt_milliohms", "max_milliamperes")

@@ -8,11 +8,19 @@ import sys
 from .errors import BitnetError
 
 # Each module has NAME, HELP, add_arguments(parser) and run(args).
-<<<<<<< HEAD
-COMMANDS = ("demo", "sim", "train", "export", "build", "deploy", "validate", "bench", "collect")
-=======
-COMMANDS = ("demo", "sim", "train", "rules", "export", "build", "deploy", "validate", "bench")
->>>>>>> rules
+COMMANDS = (
+    "demo",
+    "sim",
+    "at",
+    "train",
+    "rules",
+    "export",
+    "build",
+    "deploy",
+    "validate",
+    "bench",
+    "collect",
+)
 
 
 def main(argv: list[str] | None = None) -> int:

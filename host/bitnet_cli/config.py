@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .board import _Table as Table
+from .board import Table
 from .errors import BitnetError
 from .files import read_file
 

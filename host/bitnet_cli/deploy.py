@@ -13,9 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import config as configuration
 from . import romfs
 from .board import CONFIG_NAME, Board
 from .build import module_path
+from .config import DEFAULT, Config
 from .errors import BitnetError
 from .files import read_file
 from .link import Link
@@ -78,12 +80,12 @@ class _Target:
     region_size: int
 
 
-def deploy(link: Link, board: Board, model: Path, progress: Progress) -> Deployment:
+def deploy(link: Link, board: Board, model: Path, progress: Progress, config: Config = DEFAULT) -> Deployment:
     """Bring a board up to date. Raises BitnetError; repeating the call goes on where it stopped."""
     data = read_model(model)
     target = _look(link, board)
     _check(target, board)
-    files = unit_files(board, is_frozen=target.frozen is not None)
+    files = unit_files(board, config, is_frozen=target.frozen is not None)
     region: bytes | None = None
     if target.region == "romfs":
         region, apart = place_model(board, model, data, target.region_size)
@@ -192,7 +194,7 @@ def _version() -> str:
 # --- what belongs onto the board ---
 
 
-def unit_files(board: Board, is_frozen: bool) -> list[File]:
+def unit_files(board: Board, config: Config, is_frozen: bool) -> list[File]:
     """All files but the model, in the order in which they are written: main.py comes last.
 
     is_frozen: whether the firmware has the package.
@@ -200,7 +202,11 @@ def unit_files(board: Board, is_frozen: bool) -> list[File]:
     module = module_path(DEVICE / "natmod", board.arch)
     if not module.is_file():
         raise BitnetError(f"there is no {module}: run `bitnet-cli build`")
-    files = [File("lib/_bitnet.mpy", module.read_bytes()), File(f"lib/{CONFIG_NAME}", board.config())]
+    files = [
+        File("lib/_bitnet.mpy", module.read_bytes()),
+        File(f"lib/{CONFIG_NAME}", board.config()),
+        File(f"lib/{configuration.FILE}", config.module()),
+    ]
     if not is_frozen:
         files += package(board.arch)
     return [*files, File(_MAIN, (DEVICE / _MAIN).read_bytes())]

@@ -10,6 +10,7 @@ from littlefs import LittleFS
 
 from .board import Board, Region
 from .build import Report
+from .config import DEFAULT, Config
 from .deploy import File, place_model, read_model, rules_files, unit_files
 from .errors import BitnetError
 from .files import write_atomically
@@ -41,7 +42,9 @@ class Image:
         return {part.region.start: part.data for part in self.parts}
 
 
-def build_image(board: Board, model: Path, report: Report, firmware: bytes | None = None) -> Image:
+def build_image(
+    board: Board, model: Path, report: Report, firmware: bytes | None = None, config: Config = DEFAULT
+) -> Image:
     """Everything for a board: with the firmware that is given, or built for it. Raises BitnetError."""
     flash = board.flash
     if flash is None:
@@ -56,7 +59,7 @@ def build_image(board: Board, model: Path, report: Report, firmware: bytes | Non
     parts = (
         Part("firmware.bin", flash.firmware, firmware),
         Part("romfs.img", flash.romfs, model_image),
-        Part("filesystem.img", flash.filesystem, _filesystem(board, flash.filesystem, apart)),
+        Part("filesystem.img", flash.filesystem, _filesystem(board, config, flash.filesystem, apart)),
     )
     for part in parts:
         if len(part.data) > part.region.size:
@@ -66,7 +69,7 @@ def build_image(board: Board, model: Path, report: Report, firmware: bytes | Non
     return Image(board.name, parts, uf2)
 
 
-def _filesystem(board: Board, region: Region, more: Sequence[File]) -> bytes:
+def _filesystem(board: Board, config: Config, region: Region, more: Sequence[File]) -> bytes:
     """A littlefs with what `deploy` would write beside our firmware, and more files."""
     filesystem = LittleFS(
         block_size=_BLOCK,
@@ -77,7 +80,7 @@ def _filesystem(board: Board, region: Region, more: Sequence[File]) -> bytes:
         lookahead_size=32,
         disk_version=_DISK_VERSION,
     )
-    for file in (*unit_files(board, is_frozen=True), *more):
+    for file in (*unit_files(board, config, is_frozen=True), *more):
         folder = file.path.rpartition("/")[0]
         if folder:
             filesystem.makedirs(folder, exist_ok=True)

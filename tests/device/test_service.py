@@ -89,7 +89,7 @@ def test_bulk_input_in_one_go(line: Line) -> None:
 
 def test_bulk_input_that_does_not_come(line: Line) -> None:
     """After ten seconds of silence the line is a command line again."""
-    line.ask(b'AT+CMEE=1')
+    line.ask(b"AT+CMEE=1")
     line.ask(b'AT+FILES="write","late",5')
     line.send(b"1234")
     codes, _ = line.results(1)

@@ -7,6 +7,7 @@ from pathlib import Path
 from .. import extras
 from ..board import read_board
 from ..build import ARCHITECTURES, build_into, module_path
+from ..config import DEFAULT, read_config
 from ..files import read_file
 from ..paths import DEVICE, STOCK_MODEL
 
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="of --board, instead of the stock model",
     )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="of --board: its config.toml")
     parser.add_argument(
         "--firmware",
         type=Path,
@@ -56,7 +58,8 @@ def _build_board(args: argparse.Namespace) -> None:
 
     board = read_board(args.board)
     firmware = args.firmware and read_file(args.firmware)
-    image = build_image(board, args.model, _report, firmware)
+    config = read_config(args.config) if args.config else DEFAULT
+    image = build_image(board, args.model, _report, firmware, config)
     for path in write_image(image, args.output or Path("build") / board.name):
         print(f"{path.stat().st_size:9,} bytes  {path}")
 

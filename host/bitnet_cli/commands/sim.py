@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .. import extras
 from ..board import board_names, read_board
+from ..config import DEFAULT, Config, read_config
 from ..paths import STOCK_MODEL
 from ..simulator import SIM, SimulatedBoard
 
@@ -20,24 +21,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--board", default=SIM.name, help=f"an RP2040 instead, emulated: one of {', '.join(board_names())}"
     )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a config.toml: what the unit is to do")
     parser.add_argument("--json", action="store_true", help="print port, model and fault as one JSON object")
 
 
 def run(args: argparse.Namespace) -> None:
+    config = read_config(args.config) if args.config else DEFAULT
     if args.board == SIM.name:
-        _simulate(args)
+        _simulate(args, config)
     else:
-        _emulate(args)
+        _emulate(args, config)
 
 
-def _emulate(args: argparse.Namespace) -> None:
+def _emulate(args: argparse.Namespace, config: Config) -> None:
     extras.require("board")
     from ..image import build_image
     from ..pico import Pico, PicoPort, require_rp2040
 
     board = read_board(args.board)
     require_rp2040(board)
-    image = build_image(board, args.model, lambda line: print(line, file=sys.stderr))
+    image = build_image(board, args.model, lambda line: print(line, file=sys.stderr), config=config)
     with PicoPort(Pico(image.flash())) as emulated:
         if args.json:
             print(json.dumps({"port": emulated.port, "model": str(args.model), "fault": None}), flush=True)
@@ -49,8 +52,8 @@ def _emulate(args: argparse.Namespace) -> None:
         emulated.wait()
 
 
-def _simulate(args: argparse.Namespace) -> None:
-    with SimulatedBoard(args.model) as board:
+def _simulate(args: argparse.Namespace, config: Config) -> None:
+    with SimulatedBoard(args.model, config=config) as board:
         if args.json:
             print(
                 json.dumps({"port": board.port, "model": str(args.model), "fault": board.fault}), flush=True

@@ -1,0 +1,92 @@
+"""`bitnet-cli at`: AT commands to a board, one by one or typed."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from ..at import AtClient, AtError, Response
+from ..errors import BitnetError
+from ..files import read_file
+
+HELP = "send AT commands to a board: those given, or those typed, with history and completion"
+
+_READY_TIMEOUT = 10.0  # seconds
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("commands", nargs="*", metavar="command", help="such as 'AT+INFER=\"lights on\"'")
+    parser.add_argument("--port", required=True, help="serial port of the board, or socket://host:port")
+    parser.add_argument("--baudrate", type=int, default=115200)
+    parser.add_argument("--timeout", type=float, default=30, help="seconds for an answer (default 30)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="what the one command wants after its prompt; its length and CRC-32 are appended to the command",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per command")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Send, print the replies. Raises BitnetError if the board refuses one of the commands given."""
+    if args.data and len(args.commands) != 1:
+        raise BitnetError('--data goes with one command, such as \'AT+FILES="write","user.rules"\'')
+    data = read_file(args.data) if args.data else None
+    with AtClient(args.port, args.baudrate, args.timeout) as client:
+        client.wait_until_ready(_READY_TIMEOUT)
+        if data is not None:
+            _show(args.commands[0], client.send(args.commands[0], data), args.json)
+        elif args.commands:
+            for command in args.commands:
+                _show(command, client.command(command), args.json)
+        else:
+            _converse(client, args.json)
+
+
+def _show(command: str, response: Response, as_json: bool) -> None:
+    _print(command, response, as_json)
+    if not response.ok:
+        raise BitnetError(f"the board refuses {command}: {response.final}")
+
+
+def _print(command: str, response: Response, as_json: bool) -> None:
+    if as_json:
+        fields = {"command": command, "lines": response.lines, "final": response.final}
+        print(json.dumps(fields, ensure_ascii=False), flush=True)
+    else:
+        print(*response.lines, response.final, sep="\n", flush=True)
+
+
+def _converse(client: AtClient, as_json: bool) -> None:
+    """Until the input ends."""
+    if sys.stdin.isatty():
+        _offer_completion(client.command("AT+CLAC").lines)
+    while True:
+        try:
+            command = input("> " if sys.stdin.isatty() else "").strip()
+        except EOFError:
+            return
+        if not command:
+            continue
+        try:
+            _print(command, client.command(command), as_json)
+        except AtError as error:
+            print(error, file=sys.stderr)
+
+
+def _offer_completion(commands: tuple[str, ...]) -> None:
+    """The board's commands at the tabulator key; lines typed before at the arrow keys."""
+    try:
+        import readline
+    except ImportError:  # not on every system
+        return
+
+    def complete(text: str, state: int) -> str | None:
+        fitting = [command for command in commands if command.startswith(text.upper())]
+        return fitting[state] if state < len(fitting) else None
+
+    readline.set_completer_delims(" ")
+    readline.set_completer(complete)
+    readline.parse_and_bind("tab: complete")
