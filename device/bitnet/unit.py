@@ -137,7 +137,12 @@ class Unit:
             return None
         from .energy import open_meter  # noqa: PLC0415
 
-        return open_meter(power)
+        meter = open_meter(power)
+        if meter.fault:
+            self.log.add("meter", meter.fault)
+        if self.governor:
+            self.governor.on_change = meter.on_change
+        return meter
 
     def _make_sync(self):
         settings = self.config("SYNC", None)
