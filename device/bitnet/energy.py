@@ -8,6 +8,7 @@
 from micropython import const
 
 _FIRST_US = const(10000)  # of an average, before there was an inference
+_I2C_HZ = const(400_000)
 _SHARE_PERCENT = const(80)  # of an inference, in which the next one's average is to be over
 
 
@@ -15,7 +16,8 @@ class Meter:
     """Measures from begin() to end(). ina226: the sensor, if there is one.
 
     Of the last inference: microjoules, microjoules_per_token, and source: "ina226"; or "estimate", which is
-    picojoules_per_cycle times the cycles; or "" if neither is known.
+    picojoules_per_cycle times the cycles; or "" if neither is known. fault: why a sensor is not used, or "".
+    on_change: for a Governor, of the sensor's I2C.
     """
 
     def __init__(self, ina226=None, picojoules_per_cycle: int = 0) -> None:
@@ -26,6 +28,8 @@ class Meter:
         self.microjoules = 0
         self.microjoules_per_token = 0
         self.source = ""
+        self.fault = ""
+        self.on_change: tuple = ()
 
     def begin(self) -> None:
         """Ahead of an inference."""
@@ -59,3 +63,23 @@ class Meter:
             return self._sensor.power_microwatts()
         except OSError:
             return None
+
+
+def open_meter(power: dict) -> Meter:
+    """The meter that bitnet_board.POWER describes. If its sensor cannot be used, `fault` says why."""
+    picojoules = power["picojoules_per_cycle"]
+    if "i2c" not in power:
+        return Meter(None, picojoules)
+    from .governor import keep_i2c  # noqa: PLC0415 (only with a sensor)
+    from .ina226 import Ina226, Ina226Error  # noqa: PLC0415
+
+    kept = keep_i2c(power["i2c"], power["scl"], power["sda"], _I2C_HZ)
+    try:
+        sensor = Ina226(kept[1](), power["address"], power["shunt_milliohms"], power["max_milliamperes"])
+    except (Ina226Error, OSError, ValueError) as error:  # the last: pins that are not this I2C's
+        meter = Meter(None, picojoules)
+        meter.fault = str(error)
+        return meter
+    meter = Meter(sensor, picojoules)
+    meter.on_change = (kept,)
+    return meter

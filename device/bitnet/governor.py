@@ -141,7 +141,7 @@ class Governor:
 
 
 def keep_i2c(number: int, scl: int, sda: int, hertz: int) -> tuple:
-    """For on_change: an I2C, whose objects stay valid."""
+    """For on_change: an I2C, whose objects stay valid; the second of the pair makes it and returns it."""
     # There is no init(); making it anew sets the one peripheral that all objects of this number are.
     return _nothing, lambda: machine.I2C(number, scl=machine.Pin(scl), sda=machine.Pin(sda), freq=hertz)
 

@@ -29,7 +29,8 @@ class Unit:
         self.log = Log()
         self.watchdog = Watchdog(self.config("WATCHDOG_MS", 0))
         self.responder = Responder(None, Rules(user_path=storage.path(USER_RULES)))
-        self._open_power()
+        self.governor = self._make_governor()
+        self.meter = self._make_meter()
         self.sync = self._make_sync()
         self.features: Features | None = None
         self.fault = ""
@@ -122,16 +123,29 @@ class Unit:
             tasks.append(self.sync.run())
         await asyncio.gather(*tasks)
 
-    def _open_power(self) -> None:
-        clock, power = _from("bitnet_board", "CLOCK", None), _from("bitnet_board", "POWER", None)
-        self.governor = self.meter = None
-        self.sensor_fault = ""
-        if clock or power:
-            from .power import open_power  # noqa: PLC0415 (most boards have none)
+    def _make_governor(self):
+        clock = _from("bitnet_board", "CLOCK", None)
+        if clock is None:
+            return None
+        from .governor import Governor  # noqa: PLC0415 (most ports cannot)
 
-            self.governor, self.meter, self.sensor_fault = open_power(clock, power)
-            if self.sensor_fault:
-                self.log.add("sensor", self.sensor_fault)
+        try:
+            return Governor(clock)
+        except ValueError:
+            return None
+
+    def _make_meter(self):
+        power = _from("bitnet_board", "POWER", None)
+        if power is None:
+            return None
+        from .energy import open_meter  # noqa: PLC0415
+
+        meter = open_meter(power)
+        if meter.fault:
+            self.log.add("meter", meter.fault)
+        if self.governor:
+            self.governor.on_change = meter.on_change
+        return meter
 
     def _make_sync(self):
         settings = self.config("SYNC", None)

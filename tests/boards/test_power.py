@@ -21,7 +21,7 @@ IMPORTS = f"""
 import machine, time
 from bitnet.governor import Governor, keep_i2c
 from bitnet.ina226 import *
-from bitnet.energy import Meter
+from bitnet.energy import Meter, open_meter
 i2c = machine.I2C({BUS}, scl=machine.Pin({SCL}), sda=machine.Pin({SDA}), freq={SCL_HZ})
 alert = machine.Pin({ALERT}, machine.Pin.IN)
 kept = keep_i2c({BUS}, {SCL}, {SDA}, {SCL_HZ})
@@ -359,6 +359,32 @@ def test_energy_estimated(unit: Unit) -> None:
     unit.sensor.is_present = False
     assert unit.run(call.format(12)) == ["estimate 5685"]
     assert unit.run("meter = Meter()\n" + call.format(12)) == [" 0"]
+
+
+def opened(**changes: int) -> str:
+    """Code that opens the meter of a board.toml."""
+    power = {"picojoules_per_cycle": 750, "i2c": BUS, "sda": SDA, "scl": SCL, "address": 0x40}
+    power |= {"shunt_milliohms": 100, "max_milliamperes": 100}
+    return f"meter = open_meter({power | changes})\nprint(meter.fault)\n"
+
+
+def test_a_meter_as_the_board_has_it_follows_the_governor(unit: Unit) -> None:
+    """As bitnet.Unit does it: the sensor's I2C is right at every frequency."""
+    unit.sensor.scl_hz.clear()
+    assert unit.run(MEASURE + opened()) == [""]
+    unit.run(f"governor = Governor({CLOCK})\ngovernor.on_change = meter.on_change\nmeasure(50)")
+    for hertz in STEPS:
+        assert unit.run(f"governor.set('fixed', {hertz})\nmeasure(50)") == ["ina226 4950 495"]
+        assert unit.clocks.sys_hz == hertz
+    assert all(hertz == pytest.approx(SCL_HZ, rel=0.01) for hertz in unit.sensor.scl_hz)
+
+
+def test_a_meter_without_its_sensor_estimates_and_says_why(unit: Unit) -> None:
+    assert unit.run(MEASURE + opened(sda=4) + "measure(8)") == ["bad SDA pin", "estimate 750 75"]
+    unit.sensor.is_present = False
+    lines = unit.run(opened() + "measure(8)\nprint(meter.on_change)")
+    assert lines == ["no INA226 at 0x40: nothing answers there", "estimate 750 75", "()"]
+    assert unit.run("meter = open_meter({'picojoules_per_cycle': 750})\nprint(meter.fault)") == [""]
 
 
 # --- costs ---

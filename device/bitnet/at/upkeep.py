@@ -30,7 +30,7 @@ def self_test(unit):
         yield "inference", _test_inference(unit.session)
     yield "storage", _test_storage()
     if unit.meter:
-        yield "sensor", unit.sensor_fault
+        yield "sensor", unit.meter.fault
 
 
 def _test_checksum(model) -> str:
