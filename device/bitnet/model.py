@@ -49,13 +49,15 @@ class DeadlineError(Exception):
 _LATE = DeadlineError("the deadline has passed")
 
 
-def load(path: str | None = None, window: int = 0, placement: str | None = None) -> "Model":
+def load(
+    path: str | None = None, window: int = 0, placement: str | None = None, memory: bytearray | None = None
+) -> "Model":
     """The model in this file; without a path the first of /rom, raw flash, /models and /.
 
     Without a placement, weights are read from where the board's memory plan says, or, if the heap is too
     small for that, from where they take less of it.
     """
-    return Model(path or _find(), window, placement)
+    return Model(path or _find(), window, placement, memory)
 
 
 def _plan(name: str, default):
@@ -98,22 +100,29 @@ class Model:
     A model whose layers are in a file of their own is always streamed, from PSRAM. What is not there yet is
     copied from the .layers file of the same name.
 
+    memory: what close() of a model before it has returned, which is used again if it is large enough: in a
+    heap that has been in use there may be no other piece of that size.
+
     Raises ModelError if the file cannot be used here, with the reason.
     """
 
-    def __init__(self, path: str, window: int = 0, placement: str | None = None) -> None:
+    def __init__(
+        self, path: str, window: int = 0, placement: str | None = None, memory: bytearray | None = None
+    ) -> None:
         if _bitnet is None:
             raise ModelError("no native module _bitnet for this board on sys.path")
         if placement is not None and placement not in _PLACEMENTS:
             raise ModelError(f"placement {placement}: it is one of " + ", ".join(_PLACEMENTS))
         self.path = path
+        self._memory = memory
         file, self.data = _open(path)
         self._held = [file] if file else []  # to be closed with the model
+        self._state = bytearray()
         try:
             if len(self.data) >= _HEADER_SIZE and self.data[_OFFSET_FLAGS] & _LAYERS_APART:
                 self._init_from_psram(window)
             else:
-                self._init(window, placement or _placement_that_fits(self.data, window))
+                self._init(window, placement or self._placement_that_fits(window))
         except ValueError as error:
             self.close()
             raise ModelError(path + ": " + str(error)) from None
@@ -140,7 +149,7 @@ class Model:
     def _init(self, window: int, placement: str) -> None:
         self.placement = placement
         where, channel = _PLACEMENTS.index(placement), _NO_DMA
-        self._state = bytearray(_bitnet.state_size(self.data, window, where))
+        self._state = self._allocate(_bitnet.state_size(self.data, window, where))
         dma = _claim_dma() if where == _STREAMED else None
         if dma is not None:
             self._held.append(dma)
@@ -156,7 +165,7 @@ class Model:
         from . import layers  # noqa: PLC0415 (there is no rp2 elsewhere)
 
         self.placement = _PLACEMENTS[_STREAMED]
-        self._state = bytearray(_bitnet.state_size(self.data, window, _STREAMED))
+        self._state = self._allocate(_bitnet.state_size(self.data, window, _STREAMED))
         psram = layers.open_psram(pins)
         self._held.append(psram)
 
@@ -167,6 +176,26 @@ class Model:
             layers.copy(self.path, psram)
             if not are_there():
                 raise ModelError(self.path + ": its .layers file is another model's, or PSRAM is faulty")
+
+    def _allocate(self, size: int) -> bytearray:
+        memory, self._memory = self._memory, None
+        if memory is not None and len(memory) >= size:
+            return memory
+        del memory
+        gc.collect()
+        return bytearray(size)
+
+    def _placement_that_fits(self, window: int) -> str:
+        """The planned placement, or the next that takes less RAM."""
+        planned = _PLACEMENTS.index(_plan("WEIGHTS", _PLACEMENTS[0]))
+        order = (planned, _STREAMED, 0) if planned else (0,)
+        given = len(self._memory) if self._memory else 0
+        for where in order:
+            gc.collect()
+            size = _bitnet.state_size(self.data, window, where)
+            if size <= given or size + _RESERVE <= gc.mem_free():
+                break
+        return _PLACEMENTS[where]
 
     def metadata(self) -> dict:
         """What the exporter noted; parsed anew each time, because it is seldom needed."""
@@ -225,12 +254,14 @@ class Model:
     def restore(self, snapshot: bytearray) -> None:
         _bitnet.restore(self.data, self._state, snapshot)
 
-    def close(self) -> None:
-        """Give up the memory; the model cannot be used afterwards."""
+    def close(self) -> bytearray:
+        """Give up the file and the memory, which is returned; the model cannot be used afterwards."""
+        memory = self._state
         self.data = self._state = bytearray()
         for held in self._held:
             held.close()
         self._held = []
+        return memory
 
 
 def _claim_dma():
@@ -239,17 +270,6 @@ def _claim_dma():
         return rp2.DMA() if rp2 else None
     except OSError:
         return None
-
-
-def _placement_that_fits(data: memoryview, window: int) -> str:
-    """The planned placement, or the next that takes less RAM."""
-    planned = _PLACEMENTS.index(_plan("WEIGHTS", _PLACEMENTS[0]))
-    order = (planned, _STREAMED, 0) if planned else (0,)
-    for where in order:
-        gc.collect()
-        if _bitnet.state_size(data, window, where) + _RESERVE <= gc.mem_free():
-            break
-    return _PLACEMENTS[where]
 
 
 def _open(path: str) -> tuple:

@@ -35,6 +35,7 @@ class Unit:
         self.features: Features | None = None
         self.fault = ""
         self._place: tuple = (None, 0)
+        self._memory: bytearray | None = None  # of a model that is no longer used
         if self.watchdog.was_hung:
             self._fail(fallback.WATCHDOG, _HUNG)
         else:
@@ -68,11 +69,12 @@ class Unit:
 
     def _load(self, path: str | None, window: int) -> None:
         if self.session is not None:
-            self.session.model.close()
+            self._memory = self.session.model.close()
         self.responder.replace(None)
         self.features = None
         gc.collect()
-        session = Session(load(path, window))
+        session = Session(load(path, window, memory=self._memory))
+        self._memory = None
         self.fault = ""
         self.responder.replace(session)
         definitions = session.model.metadata().get("features")
