@@ -2,10 +2,12 @@
 
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 
 import ina226_chip
 import pytest
 from bitnet_cli import simulator
+from bitnet_cli.board import CONFIG_NAME, Ina226, Power
 from bitnet_cli.pico import Pico
 from bitnet_cli.picotiming import EMULATED_HZ, TimedPico
 from ina226_chip import Ina226Chip
@@ -16,6 +18,7 @@ CLOCK = (125_000_000, 48_000_000, 133_000_000)  # default, least, most
 STEPS = sorted(CLOCK)
 BUS, SDA, SCL, SCL_HZ = 1, 2, 3, 400_000
 ALERT = 22
+WITH_SENSOR = replace(BOARD, power=Power(750, Ina226(BUS, SDA, SCL, 0x40, 100, 100)))
 
 IMPORTS = f"""
 import machine, time
@@ -41,7 +44,7 @@ class Unit:
         self.clocks = PicoClocks()
         self.die = DieTemperature(30)
         self.sensor = Ina226Chip(self.clocks, BUS, alert=ALERT)
-        files = filesystem({}, BOARD.flash.filesystem.size)
+        files = filesystem({CONFIG_NAME: WITH_SENSOR.config()}, BOARD.flash.filesystem.size)
         flash = {0: firmware(), BOARD.flash.filesystem.start: files}
         devices = [self.clocks, self.die, self.sensor, QuietUarts()]
         self.pico = Pico(flash, devices)
@@ -361,30 +364,29 @@ def test_energy_estimated(unit: Unit) -> None:
     assert unit.run("meter = Meter()\n" + call.format(12)) == [" 0"]
 
 
-def opened(**changes: int) -> str:
-    """Code that opens the meter of a board.toml."""
-    power = {"picojoules_per_cycle": 750, "i2c": BUS, "sda": SDA, "scl": SCL, "address": 0x40}
-    power |= {"shunt_milliohms": 100, "max_milliamperes": 100}
-    return f"meter = open_meter({power | changes})\nprint(meter.fault)\n"
-
-
-def test_a_meter_as_the_board_has_it_follows_the_governor(unit: Unit) -> None:
-    """As bitnet.Unit does it: the sensor's I2C is right at every frequency."""
+def test_a_unit_measures_at_every_frequency(unit: Unit) -> None:
+    """Its governor sets the I2C of its sensor anew."""
     unit.sensor.scl_hz.clear()
-    assert unit.run(MEASURE + opened()) == [""]
-    unit.run(f"governor = Governor({CLOCK})\ngovernor.on_change = meter.on_change\nmeasure(50)")
+    unit.run(MEASURE + "from bitnet.unit import Unit\nunit = Unit()\nmeter = unit.meter")
+    unit.run("measure(50)")
     for hertz in STEPS:
-        assert unit.run(f"governor.set('fixed', {hertz})\nmeasure(50)") == ["ina226 4950 495"]
+        assert unit.run(f"unit.governor.set('fixed', {hertz})\nmeasure(50)") == ["ina226 4950 495"]
         assert unit.clocks.sys_hz == hertz
     assert all(hertz == pytest.approx(SCL_HZ, rel=0.01) for hertz in unit.sensor.scl_hz)
 
 
-def test_a_meter_without_its_sensor_estimates_and_says_why(unit: Unit) -> None:
-    assert unit.run(MEASURE + opened(sda=4) + "measure(8)") == ["bad SDA pin", "estimate 750 75"]
+def test_a_unit_without_its_sensor_estimates_and_says_why(unit: Unit) -> None:
     unit.sensor.is_present = False
-    lines = unit.run(opened() + "measure(8)\nprint(meter.on_change)")
-    assert lines == ["no INA226 at 0x40: nothing answers there", "estimate 750 75", "()"]
-    assert unit.run("meter = open_meter({'picojoules_per_cycle': 750})\nprint(meter.fault)") == [""]
+    unit.run(MEASURE + "from bitnet.unit import Unit\nunit = Unit()\nmeter = unit.meter")
+    assert unit.run("measure(8)\nprint(meter.on_change)") == ["estimate 750 75", "()"]
+    entry = "print([entry[1:] for entry in unit.log.entries() if entry[1] == 'meter'])"
+    assert unit.run(entry) == ["[('meter', 'no INA226 at 0x40: nothing answers there')]"]
+
+
+def test_a_meter_that_cannot_be_opened(unit: Unit) -> None:
+    unit.run("from bitnet_board import POWER\nPOWER = dict(POWER)")
+    assert unit.run("POWER['sda'] = 4\nprint(open_meter(POWER).fault)") == ["bad SDA pin"]
+    assert unit.run("print(open_meter({'picojoules_per_cycle': 750}).fault)") == [""]
 
 
 # --- costs ---
