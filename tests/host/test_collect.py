@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from bitnet_cli import modelfile
 from bitnet_cli.cli import main
-from bitnet_cli.collect import Broker, Store, Unit, export_phrases, parse_broker
+from bitnet_cli.collect import Broker, Store, export_phrases, parse_broker
 from bitnet_cli.errors import BitnetError
 from bitnet_cli.paths import STOCK_MODEL
 from bitnet_cli.phrases import Phrase, read_phrases
@@ -62,7 +62,6 @@ def test_gaps_and_drops_per_unit(database: Path) -> None:
         store.add("t", message(0, fault(), unit="b", epoch=2))  # its file system was made anew
         units = [(unit.unit, unit.epoch, unit.records, unit.missing, unit.drops) for unit in store.units()]
     assert units == [("a", 1, 3, 3, 3), ("b", 1, 1, 0, 0), ("b", 2, 1, 0, 0)]
-    assert Unit.__dataclass_fields__.keys() >= {"missing", "drops"}
 
 
 def test_compressed_messages(database: Path) -> None:
@@ -102,9 +101,8 @@ def test_messages_that_no_unit_sends(database: Path, payload: bytes) -> None:
 
 def test_phrases_to_label(database: Path) -> None:
     with Store(database) as store:
-        store.add(
-            "t", message(0, said("open the pod"), said("Light on", "light_on", 950, slots={"room": "on"}))
-        )
+        sure = said("Light on", "light_on", 950, slots={"room": "on"})
+        store.add("t", message(0, said("open the pod"), sure))
         store.add("t", message(2, said("stir the soup"), said("stir the soup"), said("hm", "light_on", 400)))
         store.add("t", message(5, fault(), {"kind": "lost"}))
         export = export_phrases(store)
@@ -182,11 +180,8 @@ def test_the_way_back_to_training(capsys: pytest.CaptureFixture[str], database: 
         store.add("t", message(0, said("stir the soup"), said("light on", "light_on", 950)))
     status, out, err = run(capsys, "--database", database, "--output", output)
     assert (status, err) == (0, "")
-    assert (
-        "2 phrases" in out
-        and "1 of them to be labelled" in out
-        and out.splitlines()[1].split()[:3] == ["u", "2", "0"]
-    )
+    assert out.splitlines()[1].split() == ["u", "2", "0", "0"]
+    assert "2 phrases" in out and "1 of them to be labelled" in out
     with pytest.raises(BitnetError, match=r"still '\?' in line 1: write it"):
         read_phrases(output)
     output.write_text(output.read_text().replace('"?"', '"stir"'))
@@ -201,9 +196,8 @@ def test_the_way_back_to_training(capsys: pytest.CaptureFixture[str], database: 
 
 def test_the_unlabelled_lines_are_named(tmp_path: Path) -> None:
     path = tmp_path / "some.jsonl"
-    path.write_text(
-        "".join(json.dumps({"text": f"a {i}", "intent": "?" if i else "x"}) + "\n" for i in range(14))
-    )
+    rows = [{"text": f"a {i}", "intent": "?" if i else "x"} for i in range(14)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(BitnetError, match="line 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 3 more"):
         read_phrases(path)
 
