@@ -63,6 +63,12 @@ class Responder:
         self.session = session
         self._absent = reason, text
 
+    def forget(self) -> None:
+        """Empty the cache, and count anew."""
+        self._cache = []
+        self.fallbacks = 0
+        self.reason = ""
+
     def infer(self, phrase: bytes, deadline_ms: int = 0, features=None) -> Reply:
         """The reply to a phrase. Raises FallbackError, or what Session.infer raises for a wrong phrase."""
         context = _context(phrase, features)

@@ -259,7 +259,7 @@ def _pieces(name: str, pieces):
 
 
 def _reset(channel) -> None:
-    """Forgets the conversation, the last request and the statistics; a model that failed is loaded
+    """Forgets the conversation, the cache and the statistics; a model that failed is loaded
     again.
 
     AT+RESET
@@ -267,6 +267,7 @@ def _reset(channel) -> None:
     unit = channel.unit
     if unit.session is None:
         unit.reload()
+    unit.responder.forget()
     _require_session(channel).reset()
 
 
