@@ -59,6 +59,8 @@ class ReplyReader:
         self._model = model
         self._tokenizer = tokenizer
         self._labels = labels
+        # The intent that says so, if the model has one.
+        self.unknown = None if labels.unknown == _NO_INTENT else labels.unknown
         self.intent: int | None = None
         self.confidence = 0
         self.slot_count = 0
@@ -88,7 +90,7 @@ class ReplyReader:
         intent = self._choose(with_probability=True) - labels.first_intent
         self.confidence = self._permille[0]
         if intent == labels.unknown or self.confidence < labels.threshold:
-            self.intent = None if labels.unknown == _NO_INTENT else labels.unknown
+            self.intent = self.unknown
             return
         self.intent = intent
         for slot in range(labels.slot_count):

@@ -29,6 +29,7 @@ class Session:
         self.prompt_tokens = 0  # of the last request
         self.requests = 0
         self.turns = 0  # of the conversation
+        self.unknown = ""  # the intent that says so
         self.labels: Labels | None = None
         if not model.tokenizer[1]:
             raise ModelError(model.path + ": the model has no tokenizer")
@@ -42,6 +43,7 @@ class Session:
         if model.labels[1]:
             self.labels = Labels(model.data, model.labels[0], model.labels[1], model.vocab_size)
             self._reply = ReplyReader(model, self.tokenizer, self.labels)
+            self.unknown = self._intent_name(self._reply.unknown)
         # None if Model.begin() is enough: the template begins in the model file, or there is no template.
         self._snapshot: bytearray | None = None
         if not model.begin() and self.labels is not None:
@@ -162,12 +164,18 @@ class Session:
     def _answer(self, text: bytes) -> Answer:
         labels, reply, name = self.labels, self._reply, self.tokenizer.text
         assert labels is not None
-        intent = "unknown" if reply.intent is None else str(name(labels.first_intent + reply.intent), "utf-8")
+        intent = self._intent_name(reply.intent)
         slots = OrderedDict()
         for i in range(reply.slot_count):
             slot = str(name(labels.first_slot + reply.slots[i]), "utf-8")
             slots[slot] = str(text[reply.begins[i] : reply.ends[i]], "utf-8")
         return Answer(intent, reply.confidence, slots, "model", self.latency_ms, self.prompt_tokens)
+
+    def _intent_name(self, intent: int | None) -> str:
+        assert self.labels is not None
+        if intent is None:
+            return "unknown"
+        return str(self.tokenizer.text(self.labels.first_intent + intent), "utf-8")
 
     def _feed_one(self, token: int) -> None:
         self._one[0] = token

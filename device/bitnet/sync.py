@@ -73,7 +73,7 @@ class Sync:
         self._connect = connect
         self._client_id = client_id
         self._topic = topic or "bitnet/" + client_id
-        self._model = model
+        self.model = model
         self._login = (user, password)
         self._keepalive = keepalive
         self._window = window
@@ -160,7 +160,7 @@ class Sync:
             return False
         record["uptime"] = self._uptime()
         record["version"] = bitnet.__version__
-        record["model"] = self._model
+        record["model"] = self.model
         try:
             self.queue.append(json.dumps(record).encode())
         except (OSError, ValueError) as error:

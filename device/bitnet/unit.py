@@ -9,7 +9,7 @@ from .features import Features
 from .log import Log
 from .model import ModelError, load
 from .rules import Rules
-from .session import Session
+from .session import Answer, Session
 from .watchdog import Watchdog
 
 USER_RULES = "user.rules"
@@ -77,6 +77,8 @@ class Unit:
         self._memory = None
         self.fault = ""
         self.responder.replace(session)
+        if self.sync:
+            self.sync.model = session.model.crc32
         definitions = session.model.metadata().get("features")
         if definitions:
             self.features = Features(definitions)
@@ -98,7 +100,7 @@ class Unit:
         try:
             reply = self.responder.infer(phrase, deadline_ms, features)
         except fallback.FallbackError as error:
-            self._report(error.reason, None, phrase)
+            self._report(error.reason, Answer("", 0, {}, "", 0, 0), phrase)
             raise
         session = self.session
         if session and reply.answer.source == "model":
@@ -107,16 +109,18 @@ class Unit:
                 self.meter.end(session.prompt_tokens, session.latency_ms, hertz)
             if self.governor:
                 self.governor.after(session.latency_ms)
-        if reply.reason:
+        if reply.reason or (session and reply.answer.intent == session.unknown):
             self._report(reply.reason, reply.answer, phrase)
         return reply
 
-    def _report(self, reason: str, answer, phrase: bytes) -> None:
-        self.log.add(reason)
+    def _report(self, reason: str, answer: Answer, phrase: bytes) -> None:
+        """Note what the model has not answered, or does not know; the phrase only if the user agrees."""
+        if reason:
+            self.log.add(reason)
         if self.sync and self.responder.modes & fallback.SYNC:
-            self.sync.log(_SYNC_REASONS.get(reason, "inference"))
-            if answer is not None:
-                self.sync.phrase(answer, str(phrase, "utf-8"))
+            if reason:
+                self.sync.log(_SYNC_REASONS.get(reason, "inference"))
+            self.sync.phrase(answer, str(phrase, "utf-8"))
 
     async def run(self) -> None:
         """What goes on beside the commands."""
@@ -159,7 +163,14 @@ class Unit:
 
         queue = Queue(storage.path(_QUEUE), settings["cap"])
         connect = connector(settings["host"], settings["port"], settings["ca"])
-        return Sync(queue, connect, settings["unit"] or serial_number(), settings["topic"])
+        return Sync(
+            queue,
+            connect,
+            settings["unit"] or serial_number(),
+            settings["topic"],
+            user=settings["user"],
+            password=settings["password"],
+        )
 
 
 def serial_number() -> str:

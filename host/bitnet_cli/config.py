@@ -96,10 +96,15 @@ def _sync(table: Table) -> dict[str, Any]:
         raise ValueError(
             f"sync.broker is {address!r}: it is mqtt://host or mqtts://host, with :port if need be"
         )
+    ca = _optional(table, "ca", "")
+    if bool(ca) != (url.scheme == "mqtts"):
+        raise ValueError("sync.ca, the certificate of the broker's authority on the unit, goes with mqtts://")
     return {
         "host": url.hostname,
         "port": url.port or _SCHEMES[url.scheme],
-        "ca": _optional(table, "ca", "") or None,
+        "ca": ca or None,
+        "user": _optional(table, "user", "") or None,
+        "password": _optional(table, "password", "") or None,
         "topic": _optional(table, "topic", "") or None,
         "unit": _optional(table, "unit", ""),
         "cap": table.size("cap") if "cap" in table else 65536,

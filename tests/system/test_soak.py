@@ -7,7 +7,6 @@ import threading
 import time
 from pathlib import Path
 
-
 from bitnet_cli.at import AtClient
 from bitnet_cli.config import Config
 from bitnet_cli.paths import STOCK_MODEL
@@ -145,7 +144,7 @@ def test_a_day_of_traffic(tmp_path: Path) -> None:
             if line.strip():
                 try:
                     pty.command(line.decode("ascii", errors="replace"))
-                except Exception as error:  # noqa: BLE001
+                except Exception as error:
                     if "shorten" not in str(error) and "bytes and the board" not in str(error):
                         raise
                 through_pty += 1

@@ -275,7 +275,9 @@ def _features(channel):
     """Sensor readings for the model's features: channel and value. Reading: each feature, its value and
     its token.
 
+    AT+FEAT="light",4350
     AT+FEAT?
+    AT+INFER="is anyone in the office?"
     """
     features = channel.unit.features
     if features is None:
@@ -313,7 +315,7 @@ def _rules(channel):
     """The rules that you have added: number and line. Setting 0 and a line adds one, a number alone
     removes it.
 
-    AT+RULE=0,"get_temperature\\09 how (warm|hot) "
+    AT+RULE=0,"read_temperature\\09how (?:warm|hot) "
     AT+RULE?
     AT+RULE=1
     """
@@ -339,7 +341,10 @@ def _dvfs(channel) -> tuple:
     """How the processor's frequency is chosen: `fixed` (Hz), `deadline` (ms) or `thermal` (°C). Running
     it tells the Hz now, and the temperature in tenths of °C.
 
+    AT+DVFS="deadline",100
     AT+DVFS?
+    AT+INFER="What's the temp?"
+    AT+DVFS
     """
     governor = channel.unit.governor
     return (governor.policy, governor.value) if governor else ("none", 0)
@@ -421,7 +426,9 @@ def _sync(channel) -> tuple:
     """Whether the user agrees that phrases are stored and sent. Running it tells the records that wait,
     those that were dropped, whether the broker is connected, and the last error.
 
+    AT+SYNC=1
     AT+SYNC?
+    AT+SYNC
     """
     sync = channel.unit.sync
     return (1 if sync and sync.consent else 0,)
@@ -481,9 +488,10 @@ def _use_file(channel, action: str, name: bytes, size: int, crc: int | None):
 
 
 def _reserved(channel, text: bytes = b"") -> None:
-    """Not there yet.
+    """Reserved: adapters and access.
 
-    AT+LORA
+    AT+LORA?
+    AT+AUTH?
     """
     raise AtError(parser.NOT_SUPPORTED)
 

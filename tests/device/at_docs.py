@@ -1,0 +1,120 @@
+"""Writes what device/README.md says of each AT command: from the table, its docstrings and a simulated board.
+
+`python tests/device/at_docs.py` brings the file up to date.
+"""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bitnet_cli.at import AtClient, Response
+from bitnet_cli.board import read_board
+from bitnet_cli.config import Config
+from bitnet_cli.image import build_image
+from bitnet_cli.paths import DEVICE, STOCK_MODEL
+from bitnet_cli.pico import Pico, PicoPort
+from bitnet_cli.simulator import SimulatedBoard
+
+README = DEVICE / "README.md"
+BEGIN = "<!-- The commands: written by tests/device/at_docs.py -->\n"
+END = "<!-- End of the commands -->\n"
+_TABLE = DEVICE / "bitnet" / "at" / "commands.py"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A command of the table."""
+
+    name: str
+    forms: tuple[str, ...]
+    """`run`, `read`, `set`."""
+    text: str
+    examples: tuple[str, ...]
+
+
+def rows() -> list[Row]:
+    """The table, with the docstring of each command's first handler that has one."""
+    tree = ast.parse(_TABLE.read_text(encoding="utf-8"))
+    docs = {node.name: ast.get_docstring(node) for node in tree.body if isinstance(node, ast.FunctionDef)}
+    (table,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "COMMANDS"
+    )
+    assert isinstance(table, ast.Tuple)
+    return [_row(call, docs) for call in table.elts if isinstance(call, ast.Call)]
+
+
+def _row(call: ast.Call, docs: dict[str, str | None]) -> Row:
+    name = ast.literal_eval(call.args[0])
+    handlers = {word.arg: word.value.id for word in call.keywords if isinstance(word.value, ast.Name)}
+    if getattr(call.func, "id", "") == "Setting":
+        get, apply = (argument.id for argument in call.args[2:4] if isinstance(argument, ast.Name))
+        handlers |= {"read": get, "set": apply}
+    documented = [docs[handler] for handler in handlers.values() if docs.get(handler)]
+    assert len(documented) >= 1, f"AT{name} has no docstring"
+    text, _, examples = str(documented[0]).partition("\n\n")
+    forms = tuple(form for form in ("run", "read", "set") if form in handlers)
+    return Row(name, forms, " ".join(text.split()), tuple(examples.split("\n")) if examples else ())
+
+
+@contextmanager
+def _boards() -> Iterator[Callable[[Row], AtClient]]:
+    """The board on which a command shows what it does."""
+    sync = {"host": "127.0.0.1", "port": 1, "cap": 65536, "unit": "unit-7"}
+    config = Config({"SYNC": sync | dict.fromkeys(("ca", "topic", "user", "password"))})
+    image = build_image(read_board("rp2040_pico"), STOCK_MODEL, print)
+    with (
+        SimulatedBoard() as stock,
+        SimulatedBoard(DEVICE / "models" / "occupancy.bitnet") as office,
+        SimulatedBoard(config=config) as online,
+        PicoPort(Pico(image.flash())) as pico,
+        AtClient(stock.port) as at_stock,
+        AtClient(office.port) as at_office,
+        AtClient(online.port) as at_online,
+        AtClient(pico.port, timeout=60) as at_pico,
+    ):
+        at_pico.wait_until_ready(120)
+        of = {"+FEAT": at_office, "+SYNC": at_online, "+DVFS": at_pico, "+ENERGY": at_pico, "+GMM": at_pico}
+        yield lambda row: of.get(row.name, at_stock)
+
+
+def section() -> str:
+    """All commands, with exchanges that have just taken place."""
+    with _boards() as board_for:
+        return "\n".join(_describe(row, board_for(row)) for row in rows())
+
+
+def _describe(row: Row, client: AtClient) -> str:
+    parameters = client.command(f"AT{row.name}=?").lines
+    shown = {"run": "", "read": "?", "set": "=" + (parameters[0].partition(": ")[2] if parameters else "")}
+    if re.fullmatch("[A-Z]", row.name):
+        shown["set"] = shown["set"].lstrip("=").strip("[]")  # ATE0
+    forms = ", ".join(f"`AT{row.name}{shown[form]}`" for form in row.forms)
+    own = [example for example in row.examples if not example.startswith(("AT+LORA", "AT+AUTH"))]
+    examples = own or [example for example in row.examples if example.startswith("AT" + row.name)]
+    exchange = "".join(_exchange(example, client.command(example)) for example in examples)
+    return f"{forms}: {row.text}\n\n```\n{exchange}```\n"
+
+
+def _exchange(command: str, response: Response) -> str:
+    return "".join(line + "\n" for line in (f"> {command}", *response.lines, response.final))
+
+
+def updated(readme: str) -> str:
+    """The file with the section as it is now."""
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{section()}{END}{after}"
+
+
+def without_measurements(text: str) -> str:
+    """Milliseconds, bytes and versions differ from run to run."""
+    return re.sub(r"\d+", "0", text)
+
+
+if __name__ == "__main__":
+    Path(README).write_text(updated(README.read_text(encoding="utf-8")), encoding="utf-8")
