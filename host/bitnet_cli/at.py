@@ -118,7 +118,7 @@ class AtClient:
             raise AtError(f"the connection to {self._serial.port} broke: {error}") from None
 
     def send(self, line: str, data: bytes, timeout: float | None = None) -> Response:
-        """Send a command that wants data, but for its length and CRC-32, and the data; returns the last response.
+        """Send a command without its length and CRC-32, and the data it wants; returns the last response.
 
         Raises AtError if the board refuses the command.
         """

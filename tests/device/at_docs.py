@@ -1,6 +1,6 @@
 """Writes what device/README.md says of each AT command: from the table, its docstrings and a simulated board.
 
-`python tests/device/at_docs.py` brings the file up to date.
+`PYTHONPATH=tests/boards python tests/device/at_docs.py` brings the file up to date.
 """
 
 import ast
@@ -17,6 +17,7 @@ from bitnet_cli.image import build_image
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
 from bitnet_cli.pico import Pico, PicoPort
 from bitnet_cli.simulator import SimulatedBoard
+from pico_clocks import DieTemperature
 
 README = DEVICE / "README.md"
 BEGIN = "<!-- The commands: written by tests/device/at_docs.py -->\n"
@@ -71,7 +72,7 @@ def _boards() -> Iterator[Callable[[Row], AtClient]]:
         SimulatedBoard() as stock,
         SimulatedBoard(DEVICE / "models" / "occupancy.bitnet") as office,
         SimulatedBoard(config=config) as online,
-        PicoPort(Pico(image.flash())) as pico,
+        PicoPort(Pico(image.flash(), [DieTemperature(27)])) as pico,
         AtClient(stock.port) as at_stock,
         AtClient(office.port) as at_office,
         AtClient(online.port) as at_online,
