@@ -93,8 +93,9 @@ class Unit:
     def infer(self, phrase: bytes, deadline_ms: int = 0):
         """A Reply to a phrase. Raises FallbackError if nothing answers."""
         features = self.features.tokens() if self.features else None
-        if self.governor:
-            self.governor.before()
+        governor = self.governor if self.governor and self.governor.policy != "fixed" else None
+        if governor:
+            governor.before()
         if self.meter:
             self.meter.begin()
         try:
@@ -107,8 +108,8 @@ class Unit:
             if self.meter:
                 hertz = self.governor.hertz if self.governor else 0
                 self.meter.end(session.prompt_tokens, session.latency_ms, hertz)
-            if self.governor:
-                self.governor.after(session.latency_ms)
+            if governor:
+                governor.after(session.latency_ms)
         if reply.reason or (session and reply.answer.intent == session.unknown):
             self._report(reply.reason, reply.answer, phrase)
         return reply

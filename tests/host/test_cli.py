@@ -387,11 +387,11 @@ def test_bench_accuracy(cli: Cli, tiny_model: Path, phrase_file: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda data: data[:-1], "cannot use the model"),
-        (lambda data: data[:40], "cannot use the model"),
-        (lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:], "cannot use the model"),
-        (lambda data: b"", "cannot use the model"),
-        (lambda data: None, "cannot read the model"),
+        (lambda data: data[:-1], "truncated"),
+        (lambda data: data[:40], "truncated"),
+        (lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:], "damaged"),
+        (lambda data: b"", "truncated"),
+        (lambda data: None, "cannot read"),
     ],
     ids=["truncated", "header only", "bit flipped", "empty", "missing"],
 )

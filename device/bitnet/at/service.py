@@ -45,7 +45,7 @@ class Service:
         self.restore(self._profile, None)
         beside = [asyncio.create_task(self._collect_when_idle()), asyncio.create_task(self.unit.run())]
         try:
-            await asyncio.gather(*[self.serve(reader, writer) for reader, writer in streams], *servers)
+            await asyncio.gather(*servers, *[self.serve(reader, writer) for reader, writer in streams])
         finally:
             for task in beside:
                 task.cancel()
