@@ -1,4 +1,4 @@
-"""The watchdog of an emulated RP2040: what hangs is ended, and the unit says so and goes on without the model."""
+"""The watchdog of an emulated RP2040: what hangs is ended, and the unit says so and goes on by rules."""
 
 from collections.abc import Iterator
 
@@ -40,6 +40,7 @@ def client() -> Iterator[AtClient]:
     }
     with PicoPort(Pico(flash)) as port, AtClient(port.port, timeout=120) as client:
         client.wait_until_ready(300)
+        assert client.command("AT+CMEE=2").ok
         yield client
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from bitnet_cli import patterns, simulator
-from bitnet_cli.config import DEFAULT
+from bitnet_cli.config import Config
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
 from bitnet_cli.phrases import read_phrases
 from bitnet_cli.rules import normalize, rules_path
@@ -98,7 +98,7 @@ def test_too_long_phrases_match_nothing(match: Callable[..., Any]) -> None:
 def test_the_simulated_board_has_the_rules_of_its_model(tmp_path: Path) -> None:
     (tmp_path / "m.bitnet").write_bytes(b"damaged")
     (tmp_path / "m.rules").write_text("greet\t hello \n")
-    image = simulator._write_flash(tmp_path, tmp_path / "m.bitnet", simulator.SIM, DEFAULT)
+    image = simulator._write_flash(tmp_path, tmp_path / "m.bitnet", simulator.SIM, Config())
     code = f"import boot; boot.mount({str(image)!r})\n"
     code += "from bitnet.rules import Rules; print(Rules().match('Hello')[0])"
     done = subprocess.run(

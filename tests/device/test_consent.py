@@ -1,0 +1,52 @@
+"""What a user said stays with the user, whatever commands are sent and whatever goes wrong."""
+
+import socket
+from pathlib import Path
+
+from bitnet_cli.at import AtClient
+from bitnet_cli.config import Config
+from bitnet_cli.simulator import SimulatedBoard
+
+CANARY = "xylophonequark"
+COMMANDS = (
+    'AT+INFER="turn the {canary} on"',
+    'AT+INFER="{canary}",1',
+    'AT+GEN="{canary}",3',
+    'AT+CHAT="{canary}",3',
+    'AT+CHAT="{canary}",3,"You are a {canary}."',
+    'AT+FEAT="{canary}",1',
+    'AT+MODEL="{canary}"',
+    "AT+FALLBACK=7,1000",
+    'AT+INFER="turn the {canary} on"',
+    'AT+INFER="how {canary} is it"',
+    "AT+{canary}",
+    'AT+INFER="{canary}',
+    "AT&W",
+    "AT+LOG?",
+    "AT+SELFTEST",
+    "AT+SYNC",
+)
+
+
+def stored(model: Path, storage: Path, consent: int) -> bytes:
+    """The flash of a unit with sync after all of the commands, with nobody at the broker's port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    sync = {"host": "127.0.0.1", "port": port, "cap": 65536, "unit": "u"}
+    config = Config({"SYNC": sync | dict.fromkeys(("ca", "topic", "user", "password"))})
+    with SimulatedBoard(model, config=config, storage=storage) as board, AtClient(board.port) as client:
+        assert client.command("AT+CMEE=2").ok
+        assert client.command(f"AT+SYNC={consent}").ok
+        for command in COMMANDS:
+            client.command(command.format(canary=CANARY))
+    return storage.read_bytes()
+
+
+def test_without_consent_nothing_is_kept(random_model: Path, tmp_path: Path) -> None:
+    flash = stored(random_model, tmp_path / "storage", 0)
+    assert b'"kind":' in flash  # faults are
+    assert CANARY.encode() not in flash
+
+
+def test_with_consent_phrases_are(random_model: Path, tmp_path: Path) -> None:
+    assert CANARY.encode() in stored(random_model, tmp_path / "storage", 1)
