@@ -19,7 +19,7 @@ from bitnet_cli.pico import Pico, PicoPort
 from bitnet_cli.validate import validate
 from pico_boards import BOARD, firmware, model_line, quiet, stock_firmware
 
-UNIT_FILES = ("lib/_bitnet.mpy", "lib/bitnet_board.py", "main.py")
+UNIT_FILES = ("lib/_bitnet.mpy", "lib/bitnet_board.py", "lib/bitnet_config.py", "main.py")
 PHRASES = ("set the kitchen to 21.5 degrees", "lights on", "is it warm?")
 
 

@@ -50,15 +50,13 @@ def stat(client: AtClient) -> str:
 
 def test_a_hung_inference(client: AtClient) -> None:
     assert client.infer("What's the temp?").source == "model"
-    # Longer than the timeout, with something to do and without: it is no clock that must be met.
-    for _ in range(3):
-        assert client.command('AT+GEN="hello",60').ok
+    assert client.command('AT+GEN="hello",80').ok  # takes longer than the timeout, and gets on
     assert stat(client).endswith('"power"')
     with pytest.raises(AtTimeoutError):
         client.command('AT+INFER="please hang"', timeout=5)
     client.wait_until_ready(300)
     assert stat(client).endswith('"watchdog"')
-    assert client.infer("What's the temp?").source == "rule"
+    assert client.infer("Lock the front door").source == "rule"
     assert '"watchdog","watchdog"' in stat(client)
     assert any("watchdog" in line for line in client.command("AT+LOG?").lines)
     assert client.command("AT+RESET").ok
