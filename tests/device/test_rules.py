@@ -3,14 +3,13 @@
 import json
 import random
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bitnet_cli import patterns, simulator
-from bitnet_cli.config import Config
+from bitnet_cli.at import AtClient
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
 from bitnet_cli.phrases import read_phrases
 from bitnet_cli.rules import normalize, rules_path
@@ -95,16 +94,12 @@ def test_too_long_phrases_match_nothing(match: Callable[..., Any]) -> None:
     assert match(phrase[:255], phrase[:256]) == [["light_on", {}, 0], [0]]
 
 
-def test_the_simulated_board_has_the_rules_of_its_model(tmp_path: Path) -> None:
+def test_a_board_with_a_damaged_model_answers_by_its_rules(tmp_path: Path) -> None:
     (tmp_path / "m.bitnet").write_bytes(b"damaged")
     (tmp_path / "m.rules").write_text("greet\t hello \n")
-    image = simulator._write_flash(tmp_path, tmp_path / "m.bitnet", simulator.SIM, Config())
-    code = f"import boot; boot.mount({str(image)!r})\n"
-    code += "from bitnet.rules import Rules; print(Rules().match('Hello')[0])"
-    done = subprocess.run(
-        [simulator.micropython(), "-c", code], env=simulator.environment(), capture_output=True, check=True
-    )
-    assert done.stdout == b"greet\n"
+    with simulator.SimulatedBoard(tmp_path / "m.bitnet") as board, AtClient(board.port) as client:
+        answer = client.infer("Hello")
+    assert (answer.intent, answer.source) == ("greet", "rule")
 
 
 def test_stock_rules_reach_their_marks(on_device: Callable[..., Any], tmp_path: Path) -> None:
