@@ -15,6 +15,7 @@ from types import TracebackType
 from bitnet_cli import cache, romfs
 from bitnet_cli.board import parse_size
 from bitnet_cli.build import find_tools, micropython_source
+from bitnet_cli.config import DEFAULT
 from bitnet_cli.deploy import unit_files
 from bitnet_cli.paths import STOCK_MODEL
 from bitnet_cli.simulator import SIM
@@ -86,7 +87,7 @@ class QemuBoard:
 def _romfs_image(name: str) -> bytes:
     """What `bitnet-cli deploy` would write, and the model."""
     board = replace(SIM, name=name, arch=MACHINES[name].arch)
-    files = {file.path: file.data for file in unit_files(board, is_frozen=False)}
+    files = {file.path: file.data for file in unit_files(board, DEFAULT, is_frozen=False)}
     return romfs.image(files | {STOCK_MODEL.name: STOCK_MODEL.read_bytes()})
 
 

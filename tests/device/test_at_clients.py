@@ -1,12 +1,18 @@
 """Every command through a pty, by clients that others have written."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import at_clients
 import pytest
+from bitnet_cli.config import Config
+from bitnet_cli.paths import DEVICE
 from bitnet_cli.simulator import SimulatedBoard
+
+Ask = Callable[[str], tuple[str, str]]
+"""ask(command) → (final result code, lines of information)."""
 
 COMMANDS = {
     "AT": "",
@@ -80,10 +86,9 @@ def board(random_model: Path) -> Iterator[SimulatedBoard]:
         yield board
 
 
-@pytest.fixture(scope="module", params=["pyatcommand", "atlib"])
-def ask(request: pytest.FixtureRequest, board: SimulatedBoard) -> Iterator[object]:
-    """ask(command) → (final result code, lines of information)."""
-    with getattr(at_clients, request.param)(board.port) as client:
+@contextmanager
+def open_client(kind: str, board: SimulatedBoard) -> Iterator[Ask]:
+    with getattr(at_clients, kind)(board.port) as client:
 
         def by_pyatcommand(command: str) -> tuple[str, str]:
             response = client.send_command(command, timeout=at_clients.TIMEOUT)
@@ -94,17 +99,29 @@ def ask(request: pytest.FixtureRequest, board: SimulatedBoard) -> Iterator[objec
             response = client.command(command)
             return response.final, "\n".join(response.lines)
 
-        yield by_pyatcommand if request.param == "pyatcommand" else by_atlib
+        yield by_pyatcommand if kind == "pyatcommand" else by_atlib
 
 
-def test_every_command(ask) -> None:  # type: ignore[no-untyped-def]
+@pytest.fixture(scope="module", params=["pyatcommand", "atlib"])
+def client_kind(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture(scope="module")
+def ask(client_kind: str, board: SimulatedBoard) -> Iterator[Ask]:
+    with open_client(client_kind, board) as ask:
+        yield ask
+
+
+def test_every_command(ask: Ask) -> None:
     for command, expected in COMMANDS.items():
         final, lines = ask(command)
         assert final == "OK", (command, final)
         assert re.fullmatch(expected, lines), (command, lines)
 
 
-def test_refusals(ask) -> None:  # type: ignore[no-untyped-def]
+def test_refusals(ask: Ask) -> None:
     assert ask("AT+CMEE=1")[0] == "OK"
     for command, code in REFUSED.items():
         final, _ = ask(command)
@@ -112,7 +129,37 @@ def test_refusals(ask) -> None:  # type: ignore[no-untyped-def]
     assert ask("AT+CMEE=0")[0] == "OK"
 
 
-def test_no_command_is_left_out(ask) -> None:  # type: ignore[no-untyped-def]
+def test_no_command_is_left_out(ask: Ask) -> None:
     _, lines = ask("AT+CLAC")
     tested = [re.match(r"AT(?:[+&][A-Z0-9]+|[A-Z]?)", command) for command in (*COMMANDS, *REFUSED)]
     assert set(lines.split("\n")) <= {match[0] for match in tested if match}
+
+
+def test_sensor_features(client_kind: str) -> None:
+    """Readings decide about the same question."""
+    with (
+        SimulatedBoard(DEVICE / "models" / "occupancy.bitnet") as board,
+        open_client(client_kind, board) as ask,
+    ):
+        for light, expected in ((450_000, "occupied"), (0, "empty")):
+            assert ask('AT+MODEL="/rom/occupancy.bitnet"')[0] == "OK"  # and no readings
+            for reading in (f'"light",{light}', '"co2",700000', '"temperature",21000', '"humidity",27000'):
+                assert ask(f"AT+FEAT={reading}")[0] == "OK"
+            final, lines = ask("AT+FEAT?")
+            assert final == "OK" and f'+FEAT: "light_mean_1min",{light},"light_mean_1min=' in lines
+            assert f'+INFER: "{expected}",' in ask('AT+INFER="is anyone in the office?"')[1]
+        assert ask('AT+FEAT="none",1')[0] != "OK"
+
+
+def test_sync_without_a_broker(client_kind: str) -> None:
+    sync = {"host": "127.0.0.1", "port": 1, "cap": 65536, "unit": "u"}
+    config = Config({"SYNC": sync | dict.fromkeys(("ca", "topic", "user", "password"))})
+    with SimulatedBoard(config=config) as board, open_client(client_kind, board) as ask:
+        assert ask("AT+SYNC=1")[0] == "OK"
+        assert ask("AT+SYNC?") == ("OK", "+SYNC: 1")
+        assert ask("AT+FALLBACK=7,1000")[0] == "OK"
+        assert ask('AT+INFER="is it warm"')[0] == "OK"
+        final, lines = ask("AT+SYNC")
+        assert final == "OK" and re.fullmatch(r'\+SYNC: [1-9]\d*,0,0,".*"', lines)
+        assert ask("AT+SYNC=0")[0] == "OK"
+        assert ask("AT+SYNC?") == ("OK", "+SYNC: 0")

@@ -96,6 +96,7 @@ class Channel:
                     reply = await self._receive(reply)
                 for line in reply or ():
                     if line is None:
+                        self.service.progress()
                         await asyncio.sleep_ms(0)
                     else:
                         await self.send(line)
@@ -113,7 +114,7 @@ class Channel:
         crc = 0
         try:
             while left:
-                if self._at == len(self._chunk) and not await asyncio.wait_for(self._fill(), _BULK_TIMEOUT):
+                if self._at == len(self._chunk) and not await self._wait_for_data():
                     raise AtError(parser.NO_DATA)
                 piece = self._chunk[self._at : self._at + left]
                 self._at += len(piece)
@@ -132,6 +133,14 @@ class Channel:
             bulk.abort()
             raise AtError(parser.CHECKSUM)
         return bulk.done()
+
+    async def _wait_for_data(self) -> bool:
+        """The watchdog does not bite meanwhile: it is the client who is slow."""
+        self.unit.watchdog.end()
+        try:
+            return await asyncio.wait_for(self._fill(), _BULK_TIMEOUT)
+        finally:
+            self.unit.watchdog.begin()
 
     async def send(self, line: str | bytes) -> None:
         """A line of information."""

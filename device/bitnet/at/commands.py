@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import time
 
 from micropython import const
 
@@ -290,7 +291,10 @@ def _push_feature(channel, name: bytes, value: int) -> None:
     features = channel.unit.features
     if features is None:
         raise AtError(parser.NOT_SUPPORTED, "the model has no features")
-    features.push(str(name, "utf-8"), value, upkeep.now_ms())
+    try:
+        features.push(str(name, "utf-8"), value, time.ticks_ms())
+    except ValueError as error:
+        raise AtError(parser.NOT_ALLOWED, str(error)) from None
 
 
 def _fallback(channel) -> tuple:

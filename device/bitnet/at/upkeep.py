@@ -1,6 +1,5 @@
 # What is behind the commands that look after the unit: self-test, files.
 
-import time
 from binascii import crc32, hexlify
 
 from micropython import const
@@ -16,10 +15,6 @@ _NAME_MAX = const(32)
 _CRC_FROM = const(16)  # of a model file: the bytes behind its checksum
 _TEST_FILE = "test"
 _PHRASE = b"self-test 1"
-
-
-def now_ms() -> int:
-    return time.ticks_ms()
 
 
 def self_test(unit):

@@ -1,0 +1,49 @@
+"""AT commands that need a chip, by a client that is not ours, at the pty of an emulated RP2040."""
+
+import re
+from collections.abc import Iterator
+
+import at_clients
+import pytest
+from bitnet_cli.at import AtClient
+from bitnet_cli.image import build_image
+from bitnet_cli.paths import STOCK_MODEL
+from bitnet_cli.pico import Pico, PicoPort
+from bitnet_cli.validate import wait_until_ready
+from pico_boards import BOARD
+from pico_clocks import DieTemperature
+
+COMMANDS = {
+    "AT+GSN": r"[0-9a-f]{16}",
+    'AT+INFER="What\'s the temp?"': r'\+INFER: "read_temperature",975,"","model",\d+,8,0',
+    "AT+DVFS?": r'\+DVFS: "fixed",125000000',
+    "AT+DVFS": r"\+DVFS: 125000000,(?:2[678]\d)",
+    "AT+ENERGY?": r'\+ENERGY: [1-9]\d+,[1-9]\d+,"estimate"',
+    'AT+DVFS="fixed",48000000': "",
+    "AT+DVFS ": r"\+DVFS: 48000000,\d+",
+    'AT+INFER="What\'s the temp?" ': r'\+INFER: "read_temperature",975,"","model",\d+,8,0',
+    'AT+DVFS="deadline",100': "",
+    'AT+DVFS="thermal",70': "",
+    "AT+DVFS? ": r'\+DVFS: "thermal",70',
+    "AT+SELFTEST": r'(\+SELFTEST: "\w+","ok"\n?){5}',
+    "AT&W": "",
+    "AT+FILES?": r'\+FILES: "profile.json",\d+',
+}
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[str]:
+    image = build_image(BOARD, STOCK_MODEL, print)
+    with PicoPort(Pico(image.flash(), [DieTemperature(27)])) as pico:
+        with AtClient(pico.port) as client:
+            wait_until_ready(client)
+        yield pico.port
+
+
+def test_commands(port: str) -> None:
+    with at_clients.atlib(port) as client:
+        for command, expected in COMMANDS.items():
+            response = client.command(command, timeout=120)
+            assert response.is_ok, (command, response.final)
+            assert re.fullmatch(expected, "\n".join(response.lines)), (command, response.lines)
+        assert client.command('AT+DVFS="fixed",1').final.startswith("+CME ERROR: 3")
