@@ -5,11 +5,11 @@
 # 5. the deadline has passed   6. the stack is exhausted   7. the model is not sure enough
 
 import gc
-import time
 from collections import namedtuple
 
 from micropython import const
 
+from . import uptime
 from .model import HAS_NATIVE, DeadlineError
 from .session import Answer
 
@@ -122,14 +122,13 @@ class Responder:
                 break
         if len(cache) == _REMEMBERED:
             cache.pop(0)
-        cache.append((context, answer, time.time()))
+        cache.append((context, answer, uptime.seconds()))
 
     def _cached(self, context: tuple, reason: str) -> Reply | None:
         if self.modes & CACHED:
             for known, answer, when in self._cache:
                 if known == context:
-                    age = max(0, int(time.time() - when))
-                    return Reply(_from(answer, "cache"), reason, age)
+                    return Reply(_from(answer, "cache"), reason, uptime.seconds() - when)
         return None
 
     def _by_rule(self, phrase: bytes, reason: str) -> Reply | None:

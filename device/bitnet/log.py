@@ -1,8 +1,8 @@
 # What went wrong lately: the last entries, in RAM.
 
-import time
-
 from micropython import const
+
+from . import uptime
 
 _ENTRIES = const(16)
 _TEXT = const(80)
@@ -15,12 +15,12 @@ class Log:
     def add(self, reason: str, text: str = "") -> None:
         if len(self._entries) == _ENTRIES:
             self._entries.pop(0)
-        self._entries.append((time.time(), reason, text[:_TEXT]))
+        self._entries.append((uptime.seconds(), reason, text[:_TEXT]))
 
     def entries(self) -> list:
         """(seconds ago, reason, text), the oldest first."""
-        now = time.time()
-        return [(max(0, int(now - when)), reason, text) for when, reason, text in self._entries]
+        now = uptime.seconds()
+        return [(now - when, reason, text) for when, reason, text in self._entries]
 
     def clear(self) -> None:
         self._entries = []

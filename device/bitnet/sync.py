@@ -9,12 +9,12 @@ import gc
 import io
 import json
 import random
-import time
 
 from micropython import const
 
 import bitnet
 
+from . import uptime
 from .model import ModelError
 from .mqtt import PUBACK, Link, MqttError
 from .queue import Queue
@@ -84,8 +84,6 @@ class Sync:
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
         self._settled = asyncio.Event()
-        self._uptime_ms = 0
-        self._ticks = time.ticks_ms()
 
     def log(self, reason: str, error: BaseException | None = None, **numbers: int) -> bool:
         """Store a fault; False if that was not possible. reason: one of REASONS.
@@ -158,7 +156,7 @@ class Sync:
         """The only way into the queue."""
         if personal and not self.consent:
             return False
-        record["uptime"] = self._uptime()
+        record["uptime"] = uptime.seconds()
         record["version"] = bitnet.__version__
         record["model"] = self.model
         try:
@@ -207,7 +205,6 @@ class Sync:
                 self._flying.append(message)
                 await self._publish(link, message, again=False)
             elif not await _wait(self._wake, 500 * self._keepalive):
-                self._uptime()
                 await link.ping()
 
     async def _receive(self, link: Link) -> None:
@@ -257,13 +254,6 @@ class Sync:
         first, longest = self._backoff
         pause = min(longest, first << min(attempt, 16)) * 1000
         return pause // 2 + random.randrange(pause // 2 + 1)
-
-    def _uptime(self) -> int:
-        """Seconds since the start; ticks alone wrap after days."""
-        now = time.ticks_ms()
-        self._uptime_ms += time.ticks_diff(now, self._ticks)
-        self._ticks = now
-        return self._uptime_ms // 1000
 
     def _failed(self, error: BaseException) -> None:
         name = type(error).__name__

