@@ -81,7 +81,7 @@ def test_rules_are_those_of_the_model(port: PicoPort, model: Path, tmp_path: Pat
 def test_mpremote_runs_the_service(port: PicoPort, model: Path) -> None:
     """As MicroPython's users expect: `mpremote run device/main.py`."""
     command = [sys.executable, "-m", "mpremote", "connect", port.port, "run", "--no-follow", "device/main.py"]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
     with AtClient(port.port) as client:
         client.wait_until_ready(60)
         assert client.infer(PHRASES[0]).source == "model"
