@@ -3,7 +3,7 @@
 import asyncio
 import gc
 
-from . import fallback, storage, uptime
+from . import fallback, storage
 from .fallback import Responder
 from .features import Features
 from .log import Log
@@ -125,7 +125,7 @@ class Unit:
 
     async def run(self) -> None:
         """What goes on beside the commands."""
-        tasks = [self.watchdog.run(), uptime.run()]
+        tasks = [self.watchdog.run()]
         if self.sync:
             tasks.append(self.sync.run())
         await asyncio.gather(*tasks)

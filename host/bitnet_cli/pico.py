@@ -23,7 +23,7 @@ from .errors import BitnetError
 FLASH_BASE = 0x10000000
 _ERASED = 0xFF
 _INSTRUCTIONS_PER_TICK = 32  # of the timers: a hundredth of a microsecond does not matter, speed does
-_IDLE_POLL = 0.002  # seconds
+_IDLE_POLL, _LONGEST_IDLE_POLL = 0.002, 0.05  # seconds
 _PATIENCE_NANOS = 60e9  # emulated, after which firmware is taken to hang
 
 
@@ -217,13 +217,18 @@ class PicoPort:
 
     def _serve(self) -> None:
         pico = self.pico
+        slept = 0.0
         try:
             while self._is_open:
-                # A sleeping chip's time passes in steps of its timers, so it waits for us and not we for it.
-                timeout = _IDLE_POLL if pico.is_idle and not pico.received else 0
+                # A sleeping chip's time passes in steps of its timers, so it waits for us and not we for it;
+                # else one that wakes now and then would do so all the time.
+                is_idle = pico.is_idle and not pico.received
+                timeout = min(max(slept, _IDLE_POLL), _LONGEST_IDLE_POLL) if is_idle else 0
                 if select.select([self._master], [], [], timeout)[0]:
                     pico.send(os.read(self._master, 4096))
+                before = pico.clock.nanos
                 pico.run()
+                slept = (pico.clock.nanos - before) / 1e9
                 if pico.received:
                     sent = os.write(self._master, bytes(pico.received))
                     del pico.received[:sent]

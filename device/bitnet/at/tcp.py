@@ -20,9 +20,8 @@ async def serve(service, port: int) -> None:
         writer.close()
         await writer.wait_closed()
 
-    await asyncio.start_server(connect, _address(), port)
-    while True:
-        await asyncio.sleep(3600)
+    server = await asyncio.start_server(connect, _address(), port)
+    await server.wait_closed()
 
 
 def _address() -> str:
