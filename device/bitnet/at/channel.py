@@ -9,7 +9,6 @@ from . import parser
 from .command import Bulk
 from .parser import AtError, SyntaxFault, escape
 
-_LF = const(10)
 _CHUNK = const(64)
 _URCS = const(8)  # that wait for the end of a command
 _BULK_TIMEOUT = const(10)  # seconds without a byte
@@ -46,17 +45,20 @@ class Channel:
         try:
             while await self._fill():
                 while self._at < len(self._chunk):
-                    byte = self._chunk[self._at]
-                    self._at += 1
-                    # Nothing gets into a reply, not even the LF that may follow a line's CR.
-                    if self.echo and not self._is_answering and not (byte == _LF and self._lines.is_empty):
-                        self._writer.write(bytes((byte,)))
-                    line = self._lines.push(byte)
+                    at, was_empty = self._at, self._lines.is_empty
+                    line, self._at = self._lines.read(self._chunk, at)
+                    if self.echo:
+                        self._echo(self._chunk[at : self._at], was_empty)
                     if line is not None:
                         await self._take(line)
         finally:
             if self._task is not None:
                 self._task.cancel()
+
+    def _echo(self, typed: bytes, at_beginning: bool) -> None:
+        """Nothing gets into a reply, not even the LF that may follow a line's CR."""
+        if not self._is_answering and not (at_beginning and typed == b"\n"):
+            self._writer.write(typed)
 
     async def _fill(self) -> bool:
         self._chunk = await self._reader.read(_CHUNK)

@@ -10,11 +10,8 @@ READ = const(1)  # AT+X?
 TEST = const(2)  # AT+X=?
 SET = const(3)  # AT+X=...
 
-_CR = const(13)
-_LF = const(10)
 _QUOTE = const(0x22)
 _COMMA = const(0x2C)
-_SLASH = const(0x2F)
 _BACKSLASH = const(0x5C)
 
 REPEAT = b"A/"
@@ -72,21 +69,37 @@ class LineReader:
         """Whether a line has not yet begun."""
         return self._length == 0
 
-    def push(self, byte: int) -> bytes | None:
-        """Take a byte; returns the line it ends, if any. One that is too long has LINE_MAX + 1 bytes."""
-        if byte == _SLASH and self._length == 1 and self._line[0] in b"Aa":
+    def read(self, chunk: bytes, at: int) -> tuple:
+        """Take the bytes of a chunk from `at` on, up to the end of a line, if there is one.
+
+        Returns the line that has ended, or None, and where to go on. A line that is too long has LINE_MAX + 1
+        bytes.
+        """
+        end = _line_end(chunk, at)
+        piece = chunk[at:end]
+        length = self._length
+        if length < 2 and (bytes(self._line[:length]) + piece[: 2 - length]).upper() == REPEAT:
             self._length = 0
-            return REPEAT
-        if byte in (_CR, _LF):
-            length, self._length = self._length, 0
-            if length == 0:
-                return None
-            return bytes(self._line) + b"+" if length > LINE_MAX else bytes(self._line[:length])
-        if self._length < LINE_MAX:
-            self._line[self._length] = byte
-        if self._length <= LINE_MAX:
-            self._length += 1
-        return None
+            return REPEAT, at + 2 - length
+        fitting = piece[: max(0, LINE_MAX - length)]
+        self._line[length : length + len(fitting)] = fitting
+        self._length = length = min(length + len(piece), LINE_MAX + 1)
+        if end == len(chunk):
+            return None, end
+        self._length = 0
+        if length == 0:
+            return None, end + 1
+        line = bytes(self._line[: min(length, LINE_MAX)])
+        return line + b"+" if length > LINE_MAX else line, end + 1
+
+
+def _line_end(chunk: bytes, at: int) -> int:
+    """Where the next CR or LF is; the end of the chunk without one."""
+    cr = chunk.find(b"\r", at)
+    lf = chunk.find(b"\n", at, cr if cr >= 0 else len(chunk))
+    if lf >= 0:
+        return lf
+    return cr if cr >= 0 else len(chunk)
 
 
 class Int:
