@@ -1,8 +1,9 @@
 """A client for the board's AT commands, over a serial port, a pty or a socket."""
 
+import contextlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from zlib import crc32
@@ -14,6 +15,7 @@ from .errors import BitnetError
 LINE_MAX = 256  # bytes of a command line, without its end
 
 _READY_POLL = 0.5  # seconds
+_DISTINCT = "AT+CMEE?"  # has an answer of its own, and every board knows it
 
 _FINAL = re.compile(r"OK|ERROR|\+CME ERROR: .*")
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -103,19 +105,13 @@ class AtClient:
             )
         if b"\r" in data or b"\n" in data:
             raise AtError("a command line cannot contain a line end; use quote() for text")
-        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
-        try:
+        deadline = self._deadline(timeout)
+        with self._faults(line):
             self._serial.reset_input_buffer()  # what a command that timed out may have left
             self._serial.write(data + b"\r")
             if self.trace:
                 self.trace(">", line)
             return self._response(line, deadline)
-        except serial.SerialTimeoutException:
-            raise AtTimeoutError(f"the board does not take {line!r}") from None
-        except BrokenPipeError:
-            raise  # from the trace: its reader is gone, not the board
-        except (serial.SerialException, OSError) as error:
-            raise AtError(f"the connection to {self._serial.port} broke: {error}") from None
 
     def send(self, line: str, data: bytes, timeout: float | None = None) -> Response:
         """Send a command without its length and CRC-32, and the data it wants; returns the last response.
@@ -126,16 +122,12 @@ class AtClient:
         response = self.command(line, timeout)
         if not response.ok:
             raise AtError(f"the board refuses {line}: {response.final}")
-        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
-        try:
+        deadline = self._deadline(timeout)
+        with self._faults(line):
             self._serial.timeout = self.timeout
             self._serial.read_until(b">")
             self._serial.write(data)
             return self._response(line, deadline)
-        except serial.SerialTimeoutException:
-            raise AtTimeoutError(f"the board does not take the data of {line!r}") from None
-        except (serial.SerialException, OSError) as error:
-            raise AtError(f"the connection to {self._serial.port} broke: {error}") from None
 
     def wait_until_ready(self, timeout: float) -> None:
         """Until the board answers, which may be starting; raises AtTimeoutError if it does not in time."""
@@ -147,9 +139,14 @@ class AtClient:
             except AtTimeoutError:
                 if time.monotonic() > deadline:
                     raise
-        # The answers to those it has not answered in time.
-        while self._read_line(time.monotonic() + _READY_POLL) is not None:
-            pass
+        self._skip_late_answers(deadline)
+
+    def _skip_late_answers(self, deadline: float) -> None:
+        """Those to AT that did not come in time: past them is the first answer that none of them can be."""
+        with self._faults(_DISTINCT):
+            self._serial.write(_DISTINCT.encode() + b"\r")
+            while not any(line.startswith("+CMEE:") for line in self._response(_DISTINCT, deadline).lines):
+                pass
 
     def infer(self, text: str, timeout: float | None = None) -> Answer:
         """The answer to a phrase; raises AtError if the board has none."""
@@ -158,6 +155,21 @@ class AtClient:
         if not response.ok:
             raise AtError(f"the board refuses {command}: {response.final}")
         return parse_infer(response.lines)
+
+    def _deadline(self, timeout: float | None) -> float:
+        return time.monotonic() + (self.timeout if timeout is None else timeout)
+
+    @contextlib.contextmanager
+    def _faults(self, line: str) -> Iterator[None]:
+        """Raise AtError for what goes wrong with the port while a line is sent and answered."""
+        try:
+            yield
+        except serial.SerialTimeoutException:
+            raise AtTimeoutError(f"the board does not take {line!r}") from None
+        except BrokenPipeError:
+            raise  # from the trace: its reader is gone, not the board
+        except (serial.SerialException, OSError) as error:
+            raise AtError(f"the connection to {self._serial.port} broke: {error}") from None
 
     def _response(self, line: str, deadline: float) -> Response:
         lines: list[str] = []

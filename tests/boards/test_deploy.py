@@ -80,6 +80,8 @@ def test_rules_are_those_of_the_model(port: PicoPort, model: Path, tmp_path: Pat
 
 def test_mpremote_runs_the_service(port: PicoPort, model: Path) -> None:
     """As MicroPython's users expect: `mpremote run device/main.py`."""
+    with AtClient(port.port) as client:  # a Ctrl-C that comes before main.py runs would stop only _boot.py
+        client.wait_until_ready(60)
     command = [sys.executable, "-m", "mpremote", "connect", port.port, "run", "--no-follow", "device/main.py"]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     with AtClient(port.port) as client:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 from pathlib import Path
+from typing import IO
 
 import pytest
 from bitnet_cli import at
@@ -77,6 +78,39 @@ def test_a_socket_is_a_port() -> None:
         threading.Thread(target=serve, daemon=True).start()
         with at.AtClient(f"socket://127.0.0.1:{server.getsockname()[1]}") as client:
             assert client.command("AT").ok
+
+
+def test_late_answers_of_a_starting_board_are_not_those_to_the_next_command() -> None:
+    late = 3
+
+    def serve() -> None:
+        line, _ = server.accept()
+        with line, line.makefile("rb") as received:
+            read_lines(received, late)
+            line.sendall(b"OK\r\n")
+            (question,) = read_lines(received, 1)
+            line.sendall(b"OK\r\n" * (late - 1))
+            assert question == b"AT+CMEE?\r"
+            line.sendall(b"+CMEE: 0\r\nOK\r\n")
+            assert read_lines(received, 1) == [b"AT+MODEL?\r"]
+            line.sendall(b'+MODEL: "flash"\r\nOK\r\n')
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        with at.AtClient(f"socket://127.0.0.1:{server.getsockname()[1]}") as client:
+            client.wait_until_ready(60)
+            assert client.command("AT+MODEL?").lines == ('+MODEL: "flash"',)
+
+
+def read_lines(received: IO[bytes], count: int) -> list[bytes]:
+    """The next lines, which end in CR."""
+    lines = []
+    for _ in range(count):
+        line = b""
+        while not line.endswith(b"\r"):
+            line += received.read(1)
+        lines.append(line)
+    return lines
 
 
 def test_a_reader_that_is_gone_is_not_the_board() -> None:
