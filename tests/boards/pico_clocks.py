@@ -1,10 +1,7 @@
 """The clocks of an emulated RP2040 as its firmware sets them, which the emulator itself does not follow."""
 
-import functools
-
 from rp2040py.peripherals.i2c import I2CSpeed
 from rp2040py.peripherals.peripheral import BasePeripheral
-from rp2040py.peripherals.uart import RPUART
 from rp2040py.rp2040 import RP2040
 
 _CRYSTAL_HZ = 12_000_000
@@ -80,18 +77,3 @@ class DieTemperature:
         volts = 0.706 - (self.celsius - 27) * 0.001721
         is_on = channel == 4 and self._adc.temperature_enable
         self._adc.complete_adc_read(round(volts / 3.3 * 4096) if is_on else 0, False)
-
-
-class QuietUarts:
-    """A pico.Device without which machine.UART hangs: the emulator's UARTs ask to be filled without end.
-
-    A real one's interrupt comes once, when its FIFO runs empty (4.2.6.3); the emulator's FIFO always is.
-    """
-
-    def attach(self, rp2040: RP2040) -> None:
-        for uart in rp2040.uart:
-            uart.check_interrupts = functools.partial(self._interrupt, uart)
-
-    @staticmethod
-    def _interrupt(uart: RPUART) -> None:
-        uart.rp2040.set_interrupt(uart.irq, bool(uart._interrupt_status & uart._interrupt_mask))

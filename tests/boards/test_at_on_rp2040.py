@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import at_clients
 import pytest
@@ -12,6 +13,7 @@ from bitnet_cli.pico import Pico, PicoPort
 from bitnet_cli.validate import wait_until_ready
 from pico_boards import BOARD
 from pico_clocks import DieTemperature
+from pico_uart import UartPico
 
 COMMANDS = {
     "AT+GSN": r"[0-9a-f]{16}",
@@ -31,10 +33,11 @@ COMMANDS = {
 }
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[str]:
-    image = build_image(BOARD, STOCK_MODEL, print)
-    with PicoPort(Pico(image.flash(), [DieTemperature(27)])) as pico:
+@pytest.fixture(scope="module", params=["stdio", "uart"])
+def port(request: pytest.FixtureRequest) -> Iterator[str]:
+    image = build_image(replace(BOARD, transport=request.param), STOCK_MODEL, print)
+    kind = UartPico if request.param == "uart" else Pico
+    with PicoPort(kind(image.flash(), [DieTemperature(27)])) as pico:
         with AtClient(pico.port) as client:
             wait_until_ready(client)
         yield pico.port

@@ -12,7 +12,8 @@ from bitnet_cli.pico import Pico
 from bitnet_cli.picotiming import EMULATED_HZ, TimedPico
 from ina226_chip import Ina226Chip
 from pico_boards import BOARD, Console, filesystem, firmware
-from pico_clocks import DieTemperature, PicoClocks, QuietUarts
+from pico_clocks import DieTemperature, PicoClocks
+from pico_uart import QuietUarts
 
 CLOCK = (125_000_000, 48_000_000, 133_000_000)  # default, least, most
 STEPS = sorted(CLOCK)

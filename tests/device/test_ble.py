@@ -8,6 +8,10 @@ from typing import Any
 CONNECT, DISCONNECT, WRITE, MTU = 1, 2, 3, 21
 
 
+def written(text: str) -> list[Any]:
+    return [WRITE, text.encode().hex()]
+
+
 def talk(on_device: Callable[..., Any], model: Path, *events: list[Any]) -> list[Any]:
     lines = [json.dumps(event) for event in events]
     result: list[Any] = on_device("ble.py", model, lines=lines)
@@ -15,7 +19,8 @@ def talk(on_device: Callable[..., Any], model: Path, *events: list[Any]) -> list
 
 
 def said(events: list[Any], client: int) -> str:
-    return "".join(event[2] for event in events if event[0] == "notify" and event[1] == client)
+    packets = [bytes.fromhex(event[2]) for event in events if event[0] == "notify" and event[1] == client]
+    return b"".join(packets).decode()
 
 
 def test_answers_in_packets(on_device: Callable[..., Any], random_model: Path) -> None:
@@ -24,10 +29,10 @@ def test_answers_in_packets(on_device: Callable[..., Any], random_model: Path) -
         on_device,
         random_model,
         [CONNECT, [7, 0, "x"]],
-        [WRITE, 'AT+INFER="is it wa'],
-        [WRITE, 'rm"\r'],
+        written('AT+INFER="is it wa'),
+        written('rm"\r'),
         [MTU, [7, 103]],
-        [WRITE, "ATI\r"],
+        written("ATI\r"),
         ["sleep", 300],
     )
     assert events[0] == ["service", [["6E400003", 0x10], ["6E400002", 0x0C]]]
@@ -35,7 +40,7 @@ def test_answers_in_packets(on_device: Callable[..., Any], random_model: Path) -
     text = said(events, 7)
     assert text.startswith("\r\nready\r\n\r\n+INFER: ")
     assert text.endswith("linux\r\n\r\nOK\r\n") and text.count("\r\nOK\r\n") == 2
-    sizes = [len(event[2]) for event in events if event[0] == "notify"]
+    sizes = [len(event[2]) // 2 for event in events if event[0] == "notify"]
     assert max(sizes[:6]) == 20 and 20 < max(sizes) <= 100
 
 
@@ -45,10 +50,10 @@ def test_one_client_after_the_other(on_device: Callable[..., Any], random_model:
         on_device,
         random_model,
         [CONNECT, [7, 0, "x"]],
-        [WRITE, "AT+CMEE=1\rAT+IN"],
+        written("AT+CMEE=1\rAT+IN"),
         [DISCONNECT, [7, 0, "x"]],
         [CONNECT, [8, 0, "y"]],
-        [WRITE, "AT+LORA\r"],
+        written("AT+LORA\r"),
         ["sleep", 300],
     )
     assert [event[0] for event in events].count("advertise") == 2

@@ -1,13 +1,19 @@
-"""A day of traffic: every channel at once, faults and noise in it, one final result code per line."""
+"""A day of traffic: every channel at once, faults and noise in it, one final result code per line.
 
+A hardware UART needs a chip: tests/boards/test_at_on_rp2040.py. BLE's radio is played (tests/device/scripts).
+"""
+
+import json
 import random
 import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from bitnet_cli.at import AtClient
+import pytest
+from bitnet_cli.at import LINE_MAX, AtClient
 from bitnet_cli.config import Config
 from bitnet_cli.paths import STOCK_MODEL
 from bitnet_cli.simulator import SimulatedBoard
@@ -15,10 +21,12 @@ from bitnet_cli.simulator import SimulatedBoard
 LINES = 100_000
 WARM_UP = 1000
 BATCH = 50
-CHANNELS = 3
+TCP_CLIENTS = 2
 HEAP_SLACK = 1024
 """Bytes: strings of other lengths, a log that was empty."""
 RULE = "lamp_on\\09 lamp.*? on "
+
+BLUETOOTH = Path(__file__).parents[1] / "device" / "scripts" / "radio"
 
 FINAL = re.compile(rb"\r\n(?:OK|ERROR|\+CME ERROR: [^\r\n]*)\r\n")
 PHRASES = (
@@ -82,33 +90,87 @@ def a_line(rng: random.Random, crash: bool) -> bytes:
 
 
 class Client:
-    """Sends batches of lines on a channel, and counts."""
+    """Sends batches of lines on a channel while `goes_on` says so of how many it has sent, and counts."""
 
-    def __init__(self, channel: socket.socket, seed: int, lines: int) -> None:
+    def __init__(
+        self,
+        channel: "socket.socket | BleLine",
+        seed: int,
+        goes_on: Callable[[int], bool],
+        batch: int = BATCH,
+    ) -> None:
         self.sent = self.answered = 0
         self.fault = ""
         self._channel = channel
         self._rng = random.Random(seed)
-        self._lines = lines
+        self._goes_on = goes_on
+        self._batch = batch
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
     def _run(self) -> None:
         self._channel.settimeout(60)
         try:
-            while self.sent < self._lines:
-                lines = [a_line(self._rng, crash=self._rng.random() < 0.02) for _ in range(BATCH)]
-                self._channel.sendall(b"".join(line + b"\r" for line in lines))
-                self.sent += BATCH
-                data = b""
-                while len(FINAL.findall(data)) < BATCH:
-                    data += self._channel.recv(65536)
-                self.answered += len(FINAL.findall(data))
-                if len(FINAL.findall(data)) != BATCH:
-                    self.fault = f"{lines}: {data!r}"
-                    return
+            while self._goes_on(self.sent) and not self.fault:
+                self._exchange()
         except OSError as error:
             self.fault = f"{error!r} after {self.answered} lines"
+
+    def _exchange(self) -> None:
+        lines = [a_line(self._rng, crash=self._rng.random() < 0.02) for _ in range(self._batch)]
+        self._channel.sendall(b"".join(line + b"\r" for line in lines))
+        self.sent += len(lines)
+        data = b""
+        while len(FINAL.findall(data)) < len(lines):
+            piece = self._channel.recv(65536)
+            if not piece:
+                raise OSError("hung up")
+            data += piece
+        self.answered += len(FINAL.findall(data))
+        if len(FINAL.findall(data)) != len(lines):
+            self.fault = f"{lines}: {data!r}"
+
+
+class BleLine:
+    """The line of a BLE client, who goes and comes back now and then between two commands."""
+
+    CONNECTED, DISCONNECTED, WRITTEN, MTU_EXCHANGED = 1, 2, 3, 21
+    STAYS = 200  # lines
+
+    def __init__(self, radio: socket.socket) -> None:
+        self._radio = radio
+        self._events = radio.makefile("rb")
+        self._sent = 0
+        self.connections = 0
+
+    def settimeout(self, seconds: float) -> None:
+        self._radio.settimeout(seconds)
+
+    def sendall(self, data: bytes) -> None:
+        if self._sent % self.STAYS == 0:
+            self._reconnect()
+        self._sent += 1
+        self._play(self.WRITTEN, data.hex())
+
+    def recv(self, _size: int) -> bytes:
+        while True:
+            name, *event = json.loads(self._events.readline())
+            if name == "notify":
+                assert event[0] == self.connections
+                return bytes.fromhex(event[1])
+
+    def _reconnect(self) -> None:
+        if self.connections:
+            self._play(self.DISCONNECTED, [self.connections, 0, "x"])
+        self.connections += 1
+        self._play(self.CONNECTED, [self.connections, 0, "x"])
+        self._play(self.MTU_EXCHANGED, [self.connections, 185])
+        said = b""
+        while not said.endswith(b"ready\r\n"):
+            said += self.recv(0)
+
+    def _play(self, event: int, data: object) -> None:
+        self._radio.sendall(json.dumps([event, data]).encode() + b"\n")
 
 
 def free_heap(client: AtClient) -> int:
@@ -119,41 +181,61 @@ def free_heap(client: AtClient) -> int:
     return int(client.command("AT+STAT?").lines[0].removeprefix("+STAT: ").split(",")[0])
 
 
-def test_a_day_of_traffic(tmp_path: Path) -> None:
+def test_a_day_of_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(BLUETOOTH)  # where MicroPython looks for modules first
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with (
-        SimulatedBoard(STOCK_MODEL, config=Config({"TCP": port})) as board,
-        AtClient(board.port) as pty,
+        socket.create_server(("127.0.0.1", 0)) as radio,
+        monkeypatch.context() as environment,
     ):
-        assert pty.command(f'AT+RULE=0,"{RULE}"').ok
-        channels = [socket.create_connection(("127.0.0.1", port)) for _ in range(CHANNELS - 1)]
-        for channel in channels:
-            time.sleep(0.2)
-            assert channel.recv(100) == b"\r\nready\r\n"
-        # What is made once is made here: modules, the log, buffers of their final size.
-        warm_up = [Client(channel, seed, WARM_UP) for seed, channel in enumerate(channels)]
-        for client in warm_up:
-            client.thread.join()
-        before = free_heap(pty)
-        clients = [Client(channel, seed, LINES // CHANNELS) for seed, channel in enumerate(channels)]
-        through_pty = 0
-        rng = random.Random(99)
-        while through_pty < LINES // CHANNELS + BATCH:
-            line = a_line(rng, crash=False)
-            if line.strip():
-                try:
-                    pty.command(line.decode("ascii", errors="replace"))
-                except Exception as error:
-                    if "shorten" not in str(error) and "bytes and the board" not in str(error):
-                        raise
-                through_pty += 1
-        for client in clients:
-            client.thread.join()
-            assert not client.fault
-        for channel in channels:
-            channel.close()
-        assert through_pty + sum(client.answered for client in clients) >= LINES
-        time.sleep(0.2)
-        after = free_heap(pty)
-        assert after >= before - HEAP_SLACK, (before, after)
+        environment.setenv("RADIO", str(radio.getsockname()[1]))
+        board = SimulatedBoard(STOCK_MODEL, config=Config({"TCP": port, "BLE": "bitnet"}))
+        with board, AtClient(board.port) as pty:
+            assert pty.command(f'AT+RULE=0,"{RULE}"').ok
+            run_traffic(pty, [connect(port) for _ in range(TCP_CLIENTS)], BleLine(radio.accept()[0]))
+
+
+def connect(port: int) -> socket.socket:
+    """A TCP client's line."""
+    line = socket.create_connection(("127.0.0.1", port))
+    said = b""
+    while not said.endswith(b"ready\r\n"):
+        said += line.recv(100)
+    return line
+
+
+def run_traffic(pty: AtClient, tcp: list[socket.socket], ble: BleLine) -> None:
+    # What is made once is made here: modules, the log, buffers of their final size.
+    warm_up = [Client(line, seed, WARM_UP.__gt__) for seed, line in enumerate(tcp)]
+    warm_up.append(Client(ble, len(tcp), (2 * BleLine.STAYS).__gt__, batch=1))
+    for client in warm_up:
+        client.thread.join()
+        assert not client.fault
+    before = free_heap(pty)
+    share = LINES // (1 + TCP_CLIENTS) + BATCH
+    clients = [Client(line, seed, share.__gt__) for seed, line in enumerate(tcp)]
+    through_ble = Client(ble, 98, lambda _: any(client.thread.is_alive() for client in clients), batch=1)
+    through_pty = send_through(pty, share)
+    for client in (*clients, through_ble):
+        client.thread.join()
+        assert not client.fault
+    assert through_pty + sum(client.answered for client in clients) >= LINES
+    assert through_ble.answered > BleLine.STAYS and ble.connections > 2
+    for line in tcp:
+        line.close()
+    time.sleep(0.2)
+    after = free_heap(pty)
+    assert after >= before - HEAP_SLACK, (before, after)
+
+
+def send_through(pty: AtClient, count: int) -> int:
+    """Lines on the pty; returns how many were answered."""
+    rng = random.Random(99)
+    answered = 0
+    while answered < count:
+        line = a_line(rng, crash=False).decode("ascii", errors="ignore")[:LINE_MAX]
+        if line.strip():
+            pty.command(line)
+            answered += 1
+    return answered

@@ -1,8 +1,11 @@
-# Stands in for MicroPython's bluetooth, which the PC's port has not: plays the events that stand in the
-# standard input, one a line as JSON, and prints what is sent. No radio, no stack: what is tested is what
-# at/ble.py makes of the events.
+# Stands in for MicroPython's bluetooth, which the PC's port has not: plays the events it reads, one a line
+# as JSON, and writes what is sent. No radio, no stack: what is tested is what at/ble.py makes of the events.
+# They come from standard input, or from the port of the PC that is named by the environment's RADIO.
 import asyncio
 import json
+import os
+import select
+import socket
 import sys
 
 
@@ -14,6 +17,11 @@ class UUID:
 class BLE:
     def active(self, on):
         self.value = b""
+        self.input, self.output = sys.stdin.buffer, sys.stdout.buffer
+        port = os.getenv("RADIO")
+        if port:
+            self.input = self.output = socket.socket()
+            self.input.connect(socket.getaddrinfo("127.0.0.1", int(port))[0][-1])
 
     def irq(self, handler):
         self.handler = handler
@@ -21,26 +29,30 @@ class BLE:
 
     def gatts_register_services(self, services):
         ((_, characteristics),) = services
-        show(["service", [[uuid.text[:8], flags] for uuid, flags in characteristics]])
+        self.show(["service", [[uuid.text[:8], flags] for uuid, flags in characteristics]])
         return ((1, 2),)
 
     def gatts_set_buffer(self, handle, size, append):
         self.size = size
 
     def gap_advertise(self, interval, adv_data):
-        show(["advertise", str(adv_data[5:], "utf-8")])
+        self.show(["advertise", str(adv_data[5:], "utf-8")])
 
     def gatts_read(self, handle):
         value, self.value = self.value, b""
         return value
 
     def gatts_notify(self, client, handle, data):
-        show(["notify", client, str(data, "utf-8")])
+        self.show(["notify", client, data.hex()])
 
     async def play(self):
-        reader = asyncio.StreamReader(sys.stdin.buffer)
+        # With a poll of its own: the PC's crashes where a ThreadSafeFlag is among more than four files.
+        poll = select.poll()
+        poll.register(self.input, select.POLLIN)
         while True:
-            line = await reader.readline()
+            while not poll.poll(0):
+                await asyncio.sleep_ms(1)
+            line = self.input.readline()
             if not line:
                 return
             event, data = json.loads(line)
@@ -48,10 +60,9 @@ class BLE:
                 await asyncio.sleep_ms(data)
                 continue
             if event == 3:
-                self.value = (self.value + data.encode())[: self.size]
+                self.value = (self.value + bytes.fromhex(data))[: self.size]
             self.handler(event, tuple(data) if event != 3 else (5, 2))
             await asyncio.sleep_ms(20)
 
-
-def show(event):
-    print(json.dumps(event))
+    def show(self, event):
+        self.output.write(json.dumps(event).encode() + b"\n")
