@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import pytest
-from bitnet_cli.at import LINE_MAX, AtClient
+import serial
+from bitnet_cli.at import AtClient
 from bitnet_cli.config import Config
 from bitnet_cli.paths import STOCK_MODEL
 from bitnet_cli.simulator import SimulatedBoard
@@ -21,6 +23,10 @@ from bitnet_cli.simulator import SimulatedBoard
 LINES = 100_000
 WARM_UP = 1000
 BATCH = 50
+PTY_BATCH = 10
+"""What both directions of a pty hold, so that neither side waits for the other."""
+PATIENCE = 60  # seconds
+MARKER, MARKED = b"AT+GMI", b"\r\nbitnet-cli\r\n\r\nOK\r\n"
 TCP_CLIENTS = 2
 HEAP_SLACK = 1024
 """Bytes: strings of other lengths, a log that was empty."""
@@ -89,19 +95,21 @@ def a_line(rng: random.Random, crash: bool) -> bytes:
     return line
 
 
-class Client:
-    """Sends batches of lines on a channel while `goes_on` says so of how many it has sent, and counts."""
+class Line(Protocol):
+    """What a client sends and receives through."""
 
-    def __init__(
-        self,
-        channel: "socket.socket | BleLine",
-        seed: int,
-        goes_on: Callable[[int], bool],
-        batch: int = BATCH,
-    ) -> None:
-        self.sent = self.answered = 0
+    def sendall(self, data: bytes, /) -> None: ...
+
+    def recv(self, size: int, /) -> bytes: ...
+
+
+class Client:
+    """Sends batches of lines while `goes_on` says so of how many it has sent, and counts."""
+
+    def __init__(self, line: Line, seed: int, goes_on: Callable[[int], bool], batch: int) -> None:
+        self.answered = 0
         self.fault = ""
-        self._channel = channel
+        self._line = line
         self._rng = random.Random(seed)
         self._goes_on = goes_on
         self._batch = batch
@@ -109,42 +117,53 @@ class Client:
         self.thread.start()
 
     def _run(self) -> None:
-        self._channel.settimeout(60)
         try:
-            while self._goes_on(self.sent) and not self.fault:
+            while self._goes_on(self.answered):
                 self._exchange()
-        except OSError as error:
+        except Exception as error:  # the test looks at it
             self.fault = f"{error!r} after {self.answered} lines"
 
     def _exchange(self) -> None:
+        """A batch, and a line whose answer no other has: before that, one final result code per line."""
         lines = [a_line(self._rng, crash=self._rng.random() < 0.02) for _ in range(self._batch)]
-        self._channel.sendall(b"".join(line + b"\r" for line in lines))
-        self.sent += len(lines)
+        self._line.sendall(b"".join(line + b"\r" for line in [*lines, MARKER]))
         data = b""
-        while len(FINAL.findall(data)) < len(lines):
-            piece = self._channel.recv(65536)
-            if not piece:
-                raise OSError("hung up")
+        while MARKED not in data:
+            piece = self._line.recv(4096)
+            assert piece, f"nothing more after {data!r} to {lines}"
             data += piece
-        self.answered += len(FINAL.findall(data))
-        if len(FINAL.findall(data)) != len(lines):
-            self.fault = f"{lines}: {data!r}"
+        codes = len(FINAL.findall(data)) - 1
+        assert codes == len(lines), f"{codes} codes to {lines}: {data!r}"
+        self.answered += codes
+
+
+class PtyLine:
+    def __init__(self, port: str) -> None:
+        self._serial = serial.Serial(port, timeout=PATIENCE)
+
+    def sendall(self, data: bytes) -> None:
+        self._serial.write(data)
+
+    def recv(self, _size: int) -> bytes:
+        data: bytes = self._serial.read(self._serial.in_waiting or 1)
+        return data
+
+    def close(self) -> None:
+        self._serial.close()
 
 
 class BleLine:
     """The line of a BLE client, who goes and comes back now and then between two commands."""
 
     CONNECTED, DISCONNECTED, WRITTEN, MTU_EXCHANGED = 1, 2, 3, 21
-    STAYS = 200  # lines
+    STAYS = 100  # batches
 
     def __init__(self, radio: socket.socket) -> None:
         self._radio = radio
+        radio.settimeout(PATIENCE)
         self._events = radio.makefile("rb")
         self._sent = 0
         self.connections = 0
-
-    def settimeout(self, seconds: float) -> None:
-        self._radio.settimeout(seconds)
 
     def sendall(self, data: bytes) -> None:
         if self._sent % self.STAYS == 0:
@@ -173,69 +192,59 @@ class BleLine:
         self._radio.sendall(json.dumps([event, data]).encode() + b"\n")
 
 
-def free_heap(client: AtClient) -> int:
-    for command in ("AT+LOG", "AT+FALLBACK=0", "AT+CTX=32", "AT+RESET"):
-        assert client.command(command).ok
-    for _ in range(3):
-        client.infer(PHRASES[0])
-    return int(client.command("AT+STAT?").lines[0].removeprefix("+STAT: ").split(",")[0])
+def free_heap(port: str) -> int:
+    with AtClient(port) as client:
+        for command in ("AT+LOG", "AT+FALLBACK=0", "AT+CTX=32", "AT+RESET"):
+            assert client.command(command).ok
+        for _ in range(3):
+            client.infer(PHRASES[0])
+        return int(client.command("AT+STAT?").lines[0].removeprefix("+STAT: ").split(",")[0])
 
 
 def test_a_day_of_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(BLUETOOTH)  # where MicroPython looks for modules first
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with (
-        socket.create_server(("127.0.0.1", 0)) as radio,
-        monkeypatch.context() as environment,
-    ):
-        environment.setenv("RADIO", str(radio.getsockname()[1]))
-        board = SimulatedBoard(STOCK_MODEL, config=Config({"TCP": port, "BLE": "bitnet"}))
-        with board, AtClient(board.port) as pty:
-            assert pty.command(f'AT+RULE=0,"{RULE}"').ok
-            run_traffic(pty, [connect(port) for _ in range(TCP_CLIENTS)], BleLine(radio.accept()[0]))
+    with socket.create_server(("127.0.0.1", 0)) as radio:
+        radio.settimeout(PATIENCE)
+        monkeypatch.setenv("RADIO", str(radio.getsockname()[1]))
+        with SimulatedBoard(STOCK_MODEL, config=Config({"TCP": port, "BLE": "bitnet"})) as board:
+            run_traffic(board.port, [connect(port) for _ in range(TCP_CLIENTS)], BleLine(radio.accept()[0]))
 
 
 def connect(port: int) -> socket.socket:
     """A TCP client's line."""
-    line = socket.create_connection(("127.0.0.1", port))
+    line = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     said = b""
     while not said.endswith(b"ready\r\n"):
         said += line.recv(100)
     return line
 
 
-def run_traffic(pty: AtClient, tcp: list[socket.socket], ble: BleLine) -> None:
+def run_traffic(port: str, tcp: list[socket.socket], ble: BleLine) -> None:
     # What is made once is made here: modules, the log, buffers of their final size.
-    warm_up = [Client(line, seed, WARM_UP.__gt__) for seed, line in enumerate(tcp)]
-    warm_up.append(Client(ble, len(tcp), (2 * BleLine.STAYS).__gt__, batch=1))
-    for client in warm_up:
-        client.thread.join()
-        assert not client.fault
-    before = free_heap(pty)
-    share = LINES // (1 + TCP_CLIENTS) + BATCH
-    clients = [Client(line, seed, share.__gt__) for seed, line in enumerate(tcp)]
-    through_ble = Client(ble, 98, lambda _: any(client.thread.is_alive() for client in clients), batch=1)
-    through_pty = send_through(pty, share)
-    for client in (*clients, through_ble):
-        client.thread.join()
-        assert not client.fault
-    assert through_pty + sum(client.answered for client in clients) >= LINES
-    assert through_ble.answered > BleLine.STAYS and ble.connections > 2
-    for line in tcp:
+    with AtClient(port) as client:
+        assert client.command(f'AT+RULE=0,"{RULE}"').ok
+    warm_up = [Client(line, seed, WARM_UP.__gt__, BATCH) for seed, line in enumerate(tcp)]
+    warm_up.append(Client(ble, len(tcp), (2 * BleLine.STAYS).__gt__, 1))
+    join(warm_up)
+    before = free_heap(port)
+    pty = PtyLine(port)
+    goes_on = (LINES // (1 + len(tcp)) + BATCH).__gt__
+    clients = [Client(line, 10 + seed, goes_on, BATCH) for seed, line in enumerate(tcp)]
+    clients.append(Client(pty, 20, goes_on, PTY_BATCH))
+    through_ble = Client(ble, 30, lambda _: any(client.thread.is_alive() for client in clients), 1)
+    join([*clients, through_ble])
+    assert sum(client.answered for client in clients) >= LINES
+    assert through_ble.answered > BleLine.STAYS and ble.connections > 3
+    for line in (pty, *tcp):
         line.close()
     time.sleep(0.2)
-    after = free_heap(pty)
+    after = free_heap(port)
     assert after >= before - HEAP_SLACK, (before, after)
 
 
-def send_through(pty: AtClient, count: int) -> int:
-    """Lines on the pty; returns how many were answered."""
-    rng = random.Random(99)
-    answered = 0
-    while answered < count:
-        line = a_line(rng, crash=False).decode("ascii", errors="ignore")[:LINE_MAX]
-        if line.strip():
-            pty.command(line)
-            answered += 1
-    return answered
+def join(clients: list[Client]) -> None:
+    for client in clients:
+        client.thread.join()
+        assert not client.fault
