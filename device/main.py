@@ -34,15 +34,26 @@ def _servers(service: Service) -> list:
     servers = []
     port = unit.config("TCP", 0)
     if port:
-        from bitnet.at import tcp  # noqa: PLC0415
-
-        servers.append(tcp.serve(service, port))
+        servers.append(_serve_tcp(service, port))
     name = unit.config("BLE", "")
     if name:
-        from bitnet.at import ble  # noqa: PLC0415
-
-        servers.append(ble.serve(service, name))
+        servers.append(_serve_ble(service, name))
     return servers
+
+
+# Not every firmware has what these import.
+
+
+async def _serve_tcp(service: Service, port: int) -> None:
+    from bitnet.at import tcp  # noqa: PLC0415
+
+    await tcp.serve(service, port)
+
+
+async def _serve_ble(service: Service, name: str) -> None:
+    from bitnet.at import ble  # noqa: PLC0415
+
+    await ble.serve(service, name)
 
 
 main()

@@ -50,3 +50,12 @@ def test_commands(port: str) -> None:
             assert response.is_ok, (command, response.final)
             assert re.fullmatch(expected, "\n".join(response.lines)), (command, response.lines)
         assert client.command('AT+DVFS="fixed",1').final.startswith("+CME ERROR: 3")
+
+
+def test_bytes_of_all_values(port: str) -> None:
+    """Also 3, which is Ctrl-C where the REPL is."""
+    data = bytes(range(256))
+    with AtClient(port, timeout=60) as client:
+        assert client.send('AT+FILES="write","all"', data).ok
+        lines = client.command('AT+FILES="read","all"').lines
+        assert "".join(re.findall(r'"(.*)"', "\n".join(lines))) == data.hex()

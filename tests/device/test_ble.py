@@ -13,7 +13,8 @@ def written(text: str) -> list[Any]:
 
 
 def talk(on_device: Callable[..., Any], model: Path, *events: list[Any]) -> list[Any]:
-    lines = [json.dumps(event) for event in events]
+    """What is sent; a list of events in the place of one comes at once."""
+    lines = [json.dumps(event if isinstance(event[0], list) else [event]) for event in events]
     result: list[Any] = on_device("ble.py", model, lines=lines)
     return result
 
@@ -59,3 +60,27 @@ def test_one_client_after_the_other(on_device: Callable[..., Any], random_model:
     assert [event[0] for event in events].count("advertise") == 2
     assert said(events, 7) == "\r\nready\r\n\r\nOK\r\n"
     assert said(events, 8) == "\r\nready\r\n\r\nERROR\r\n"
+
+
+def test_a_client_that_comes_when_another_goes(on_device: Callable[..., Any], random_model: Path) -> None:
+    """Neither the unit nor the stack had the time to look in between."""
+    events = talk(
+        on_device,
+        random_model,
+        [CONNECT, [7, 0, "x"]],
+        written("ATE1\rAT+IN"),
+        [[DISCONNECT, [7, 0, "x"]], [CONNECT, [8, 0, "y"]]],
+        written("AT\r"),
+        ["sleep", 300],
+    )
+    assert said(events, 8) == "\r\nready\r\n\r\nOK\r\n"
+
+
+def test_echo_of_what_is_typed(on_device: Callable[..., Any], random_model: Path) -> None:
+    """At once, not with the reply: a line that never ends does not fill the memory."""
+    typed = [written("x" * 400) for _ in range(20)]
+    events = talk(
+        on_device, random_model, [CONNECT, [7, 0, "x"]], written("ATE1\r"), *typed, written("\rAT\r")
+    )
+    assert said(events, 7).count("x") == 8000
+    assert said(events, 7).endswith("\r\r\nERROR\r\nAT\r\r\nOK\r\n")

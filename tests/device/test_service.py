@@ -98,10 +98,25 @@ def test_bulk_input_that_does_not_come(line: Line) -> None:
     assert b"late" not in line.ask(b"AT+FILES?")[1]
 
 
+def test_bulk_input_without_room(line: Line) -> None:
+    """What still comes of it is not taken for commands."""
+    content = b"AT+CMEE=2\r" * 6000
+    for name in range(9):
+        line.send(b'AT+FILES="write","%d",%d\r' % (name, len(content)) + content)
+        codes, _ = line.results(2)
+        if codes[-1] != "OK":
+            break
+    assert codes == ["OK", "ERROR"]
+    assert line.ask(b"AT+LORA")[0] == "ERROR"
+    assert b'"%d"' % name not in line.ask(b"AT+FILES?")[1]
+
+
 @pytest.mark.parametrize(
     "command",
     [
         b'AT+FILES="write","",5',
+        b'AT+FILES="write","profile.json\\00x",5',
+        b'AT+FILES="write","two words",5',
         b'AT+FILES="write","../main.py",5',
         b'AT+FILES="write",".hidden",5',
         b'AT+FILES="write","a",65537',
@@ -169,6 +184,63 @@ def test_several_channels(random_model: Path) -> None:
             three.wait_until_ready(5)
             assert three.command("AT").ok
         assert pty.command("AT").ok
+
+
+def test_servers_that_cannot_start(random_model: Path) -> None:
+    """A port that is taken, a radio that is not there: the unit answers where it can, and says so."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        config = Config({"TCP": other.getsockname()[1], "BLE": "bitnet"})
+        with SimulatedBoard(random_model, config=config) as board, AtClient(board.port) as client:
+            log = "\n".join(client.command("AT+LOG?").lines)
+            assert '"at","[Errno 98] EADDRINUSE"' in log and "no module named 'bluetooth'" in log
+
+
+def test_a_client_that_does_not_read_its_echo(random_model: Path) -> None:
+    """It has to wait; the others do not."""
+    port = free_port()
+    with SimulatedBoard(random_model, config=Config({"TCP": port})) as board, AtClient(board.port) as pty:
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port)) as deaf:
+                deaf.sendall(b"ATE1\r")
+                deaf.settimeout(0.2)
+                with pytest.raises(TimeoutError):
+                    for _ in range(10_000):
+                        deaf.sendall(b"x" * 10_000)
+                assert pty.command("AT").ok
+
+
+def test_one_client_too_many(random_model: Path) -> None:
+    """Takes the place of the one that has been silent longest: it may have gone without a word."""
+    port = free_port()
+    with SimulatedBoard(random_model, config=Config({"TCP": port})):
+        address = f"socket://127.0.0.1:{port}"
+        with socket.create_connection(("127.0.0.1", port)) as silent, AtClient(address) as second:
+            second.wait_until_ready(5)
+            with AtClient(address) as third:
+                third.wait_until_ready(5)
+                assert second.command("AT").ok
+            silent.settimeout(5)
+            assert silent.recv(100) == b"\r\nready\r\n" and silent.recv(100) == b""
+
+
+def test_a_channel_waits_for_the_data_of_another(random_model: Path) -> None:
+    port = free_port()
+    with SimulatedBoard(random_model, config=Config({"TCP": port})) as board:
+        line = Line(board.port)
+        with AtClient(f"socket://127.0.0.1:{port}") as other:
+            other.wait_until_ready(5)
+            assert other.command('AT+FILES="write","a",4').ok
+            time.sleep(0.3)  # more than 0.1, less than 10
+            line.send(b"AT\r")
+            assert b"busy p..." in line.results(0)[1]
+        line.close()
+
+
+def test_rules_have_a_number(line: Line) -> None:
+    for _ in range(99):
+        assert line.ask(b'AT+RULE=0,"lamp_on\\09 lamp"')[0] == "OK"
+    assert line.ask(b'AT+RULE=0,"lamp_on\\09 lamp"')[0] == "ERROR"
+    assert line.ask(b"AT+RULE=99")[0] == "OK"
 
 
 def test_another_channel_waits_for_a_slow_command(random_model: Path) -> None:

@@ -189,7 +189,7 @@ class BleLine:
             said += self.recv(0)
 
     def _play(self, event: int, data: object) -> None:
-        self._radio.sendall(json.dumps([event, data]).encode() + b"\n")
+        self._radio.sendall(json.dumps([[event, data]]).encode() + b"\n")
 
 
 def free_heap(port: str) -> int:

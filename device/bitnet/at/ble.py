@@ -38,6 +38,8 @@ class _Stream:
         self._ble = bluetooth.BLE()
         self._changed = asyncio.ThreadSafeFlag()
         self._client: int | None = None
+        self._connections = 0
+        self._served = 0  # of them: the one that is, or was
         self._mtu = _LEAST_MTU
         self._to_send = bytearray()
         self._advertisement = b"\x02\x01\x06" + bytes((len(name) + 1, 9)) + name
@@ -55,6 +57,7 @@ class _Stream:
     def _on_event(self, event: int, data: tuple) -> None:
         if event == _CONNECTED:
             self._client = data[0]
+            self._connections += 1
             self._mtu = _LEAST_MTU
         elif event == _DISCONNECTED:
             self._client = None
@@ -69,12 +72,18 @@ class _Stream:
     async def wait_for_client(self) -> None:
         while self._client is None:
             await self._changed.wait()
+        self._served = self._connections
         self._to_send = bytearray()
         self._ble.gatts_read(self._to_unit)  # what the one before has left
 
+    @property
+    def _has_gone(self) -> bool:
+        """The client that is served; another may have come meanwhile."""
+        return self._client is None or self._served != self._connections
+
     async def read(self, most: int) -> bytes:
         """What has come, which may be more than `most` bytes; nothing when the client has gone."""
-        while self._client is not None:
+        while not self._has_gone:
             data = self._ble.gatts_read(self._to_unit)
             if data:
                 return data
@@ -88,7 +97,7 @@ class _Stream:
         """Send what was written, in packets as large as the client takes. Raises OSError if it has gone."""
         size = self._mtu - _HEADER
         while self._to_send:
-            if self._client is None:
+            if self._has_gone:
                 raise OSError("the client has gone")
             try:
                 self._ble.gatts_notify(self._client, self._from_unit, bytes(self._to_send[:size]))

@@ -1,19 +1,23 @@
 # A line to one client: reads command lines, sends replies.
 
 import asyncio
+import gc
 from binascii import crc32
 
+import micropython
 from micropython import const
 
 from . import parser
 from .command import Bulk
-from .parser import AtError, SyntaxFault, escape
+from .parser import AtError, escape
 
 _CHUNK = const(64)
 _URCS = const(8)  # that wait for the end of a command
 _BULK_TIMEOUT = const(10)  # seconds without a byte
 _OK = const(0)
 _ERROR = const(4)
+_WORDS = (b"\r\nOK\r\n", b"\r\nERROR\r\n")
+_NUMBERS = (b"0\r", b"4\r")
 
 
 class Channel:
@@ -29,9 +33,9 @@ class Channel:
         self.echo = 0
         self.verbose = 1
         self.cmee = 0
-        self.urcs_lost = 0
         self._reader = reader
         self._writer = writer
+        self._sending = asyncio.Lock()
         self._lines = parser.LineReader()
         self._chunk = b""
         self._at = 0
@@ -39,26 +43,36 @@ class Channel:
         self._task: asyncio.Task | None = None  # of a slow command
         self._is_answering = False
         self._urcs: list = []
+        self._announcing: asyncio.Task | None = None
 
     async def serve(self) -> None:
-        """Until the client is gone."""
+        """Until the client is gone: raises OSError, or returns."""
         try:
-            while await self._fill():
-                while self._at < len(self._chunk):
-                    at, was_empty = self._at, self._lines.is_empty
-                    line, self._at = self._lines.read(self._chunk, at)
-                    if self.echo:
-                        self._echo(self._chunk[at : self._at], was_empty)
-                    if line is not None:
-                        await self._take(line)
+            while self._at < len(self._chunk) or await self._fill():
+                try:
+                    await self._read_line()
+                except OSError:
+                    raise  # the client's
+                except Exception as error:  # what one client does must not silence the unit
+                    self._at = len(self._chunk)
+                    self.unit.log.add("at", str(error) or "memory full")
         finally:
             if self._task is not None:
                 self._task.cancel()
 
-    def _echo(self, typed: bytes, at_beginning: bool) -> None:
+    async def _read_line(self) -> None:
+        """Take what has come up to the end of a line, and answer that."""
+        at, was_empty = self._at, self._lines.is_empty
+        line, self._at = self._lines.read(self._chunk, at)
+        if self.echo:
+            await self._echo(self._chunk[at : self._at], was_empty)
+        if line is not None:
+            await self._take(line)
+
+    async def _echo(self, typed: bytes, at_beginning: bool) -> None:
         """Nothing gets into a reply, not even the LF that may follow a line's CR."""
         if not self._is_answering and not (at_beginning and typed == b"\n"):
-            self._writer.write(typed)
+            await self._send(typed)
 
     async def _fill(self) -> bool:
         self._chunk = await self._reader.read(_CHUNK)
@@ -71,13 +85,13 @@ class Channel:
             line = self._last
         self._last = line
         if self.service.is_held:
-            self._write(b"busy p...")
+            await self.send(b"busy p...")
         if self._task is not None:
             await self._task
             self._task = None
         try:
             command, handler, arguments = self.service.find(line)
-        except (SyntaxFault, AtError) as error:
+        except Exception as error:
             await self._finish(error)
             return
         answering = self._answer(command, handler, arguments)
@@ -104,16 +118,20 @@ class Channel:
                         await self.send(line)
             except Exception as fault:  # an unforeseen one must not silence the unit
                 error = fault
-            await self._finish(error)
-            self._is_answering = False
-            self._send_urcs()
+            try:
+                await self._finish(error)
+            finally:
+                self._is_answering = False
+            await self._send_urcs()
 
     async def _receive(self, bulk: Bulk):
         """The bytes a command asks for; returns the lines of its reply. Raises AtError."""
         await self._send_code(_OK)
-        self._writer.write(b"\r\n>" if self.verbose else b">")
+        await self._send(b"\r\n>" if self.verbose else b">")
+        fault: Exception | None = None
         left = bulk.size
         crc = 0
+        micropython.kbd_intr(-1)  # a byte of 3 is data here, not Ctrl-C
         try:
             while left:
                 if self._at == len(self._chunk) and not await self._wait_for_data():
@@ -122,14 +140,21 @@ class Channel:
                 self._at += len(piece)
                 left -= len(piece)
                 crc = crc32(piece, crc)
-                bulk.take(piece)
+                if fault is None:
+                    try:
+                        bulk.take(piece)
+                    except Exception as error:  # the bytes that still come are no commands
+                        fault = error
+            if fault is not None:
+                raise fault
         except asyncio.TimeoutError:
             bulk.abort()
             raise AtError(parser.NO_DATA) from None
-        except Exception:
-            self._at = len(self._chunk)  # what is left of them is no command
+        except BaseException:
             bulk.abort()
             raise
+        finally:
+            micropython.kbd_intr(3)
         await self.send(b"Recv %d bytes" % bulk.size)
         if bulk.crc32 is not None and bulk.crc32 != crc:
             bulk.abort()
@@ -146,46 +171,45 @@ class Channel:
 
     async def send(self, line: str | bytes) -> None:
         """A line of information."""
-        self._write(line)
-        await self._writer.drain()
-
-    def _write(self, line: str | bytes) -> None:
-        self.service.progress()
         if isinstance(line, str):
             line = line.encode()
-        # One write: nothing comes between a line and its frame.
-        self._writer.write(b"\r\n" + line + b"\r\n" if self.verbose else line + b"\r\n")
+        # At once: nothing comes between a line and its frame.
+        await self._send(b"\r\n" + line + b"\r\n" if self.verbose else line + b"\r\n")
+
+    async def _send(self, data: bytes) -> None:
+        self.service.progress()
+        async with self._sending:  # a stream loses what is written while it drains
+            self._writer.write(data)
+            await self._writer.drain()
 
     async def _finish(self, error: Exception | None) -> None:
         """The final result code."""
         if error is None:
             await self._send_code(_OK)
             return
-        code, text = self.service.explain(error)
-        if code == 0 or self.cmee == 0:
+        try:
+            code, text = self.service.explain(error)
+            if code == 0 or self.cmee == 0:
+                await self._send_code(_ERROR)
+            elif self.cmee == 1:
+                await self.send(b"+CME ERROR: %d" % code)
+            else:
+                await self.send(b"+CME ERROR: " + escape((text or parser.CME_TEXT[code]).encode()))
+        except MemoryError:
+            gc.collect()
             await self._send_code(_ERROR)
-        elif self.cmee == 1:
-            await self.send(b"+CME ERROR: %d" % code)
-        else:
-            await self.send(b"+CME ERROR: " + escape((text or parser.CME_TEXT[code]).encode()))
 
     async def _send_code(self, code: int) -> None:
-        if self.verbose:
-            self._write(b"OK" if code == _OK else b"ERROR")
-        else:
-            self.service.progress()
-            self._writer.write(b"%d\r" % code)
-        await self._writer.drain()
+        await self._send((_WORDS if self.verbose else _NUMBERS)[code != _OK])
 
     def announce(self, line: bytes) -> None:
         """Send an unsolicited result code, after the reply that is on its way."""
         if len(self._urcs) == _URCS:
             self._urcs.pop(0)
-            self.urcs_lost += 1
         self._urcs.append(line)
         if not self._is_answering:
-            self._send_urcs()
+            self._announcing = asyncio.create_task(self._send_urcs())
 
-    def _send_urcs(self) -> None:
-        while self._urcs:
-            self._write(self._urcs.pop(0))
+    async def _send_urcs(self) -> None:
+        while self._urcs and not self._is_answering:
+            await self.send(self._urcs.pop(0))

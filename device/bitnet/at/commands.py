@@ -21,6 +21,7 @@ _KV_BITS = const(4)
 _FILE_MAX = const(65536)
 _HEX_BYTES = const(64)  # of a file, a line
 _MODES = const(7)
+_RULES_MAX = const(99)
 
 
 def _nothing(channel) -> None:
@@ -332,6 +333,8 @@ def _set_rule(channel, number: int, line: bytes) -> None:
     storage.prepare()
     try:
         if number == 0:
+            if sum(1 for _ in rules.lines()) >= _RULES_MAX:
+                raise AtError(parser.NOT_ALLOWED, "there are 99 rules: remove one")
             rules.add(str(line, "utf-8"))
         elif line:
             raise parser.SyntaxFault
@@ -528,7 +531,7 @@ COMMANDS = (
         _set_fallback,
         (3, 0, 0),
     ),
-    Command("+RULE", (Int(0, 99), Text(b"")), read=_rules, set=_set_rule),
+    Command("+RULE", (Int(0, _RULES_MAX), Text(b"")), read=_rules, set=_set_rule),
     Setting(
         "+DVFS",
         (Choice("none", "fixed", "deadline", "thermal"), Int(0, 999999999, 0)),

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import time
 
 from micropython import const
 
@@ -16,6 +17,7 @@ from .command import Command
 from .parser import AtError, SyntaxFault, escape
 
 _IDLE_MS = const(50)  # without a command, after which nobody is taken to wait for the next
+_SOON_MS = const(100)
 _PROFILE = "profile.json"
 _CODES = {
     "memory": parser.MEMORY_FULL,
@@ -37,6 +39,7 @@ class Service:
         self.channels: list = []
         self._turn = asyncio.Lock()
         self._running: Command | None = None
+        self._since = 0
         self._answered = asyncio.Event()
         self._profile = self._read_profile()
 
@@ -45,10 +48,19 @@ class Service:
         self.restore(self._profile, None)
         beside = [asyncio.create_task(self._collect_when_idle()), asyncio.create_task(self.unit.run())]
         try:
-            await asyncio.gather(*servers, *[self.serve(reader, writer) for reader, writer in streams])
+            # Servers first: who has read `ready` can connect.
+            serving = list(servers) + [self.serve(reader, writer) for reader, writer in streams]
+            await asyncio.gather(*[self._try(clients) for clients in serving])
         finally:
             for task in beside:
                 task.cancel()
+
+    async def _try(self, clients) -> None:
+        """What cannot be served leaves the others alone: a port that is taken, a radio that is not there."""
+        try:
+            await clients
+        except Exception as error:
+            self.unit.log.add("at", str(error))
 
     async def serve(self, reader, writer) -> None:
         """Serve one client until it is gone."""
@@ -80,8 +92,11 @@ class Service:
 
     @property
     def is_held(self) -> bool:
-        """Whether a slow command runs."""
-        return self._running is not None and self._running.is_slow
+        """Whether a command runs that a client who waits for it should know of."""
+        running = self._running
+        if running is None:
+            return False
+        return running.is_slow or time.ticks_diff(time.ticks_ms(), self._since) > _SOON_MS
 
     def announce(self, line: bytes) -> None:
         """An unsolicited result code, to all clients."""
@@ -160,6 +175,7 @@ class _Turn:
         service = self._service
         await service._turn.acquire()
         service._running = self._command
+        service._since = time.ticks_ms()
         service.unit.watchdog.begin()
 
     async def __aexit__(self, kind, error, trace) -> None:

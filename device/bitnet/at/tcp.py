@@ -9,19 +9,37 @@ _CLIENTS = const(2)
 
 async def serve(service, port: int) -> None:
     """Serve clients that connect to a port, on loopback where the host is a PC."""
-    connected = 0
+    clients: list = []  # the one first that has been silent longest
 
     async def connect(reader, writer) -> None:
-        nonlocal connected
-        if connected < _CLIENTS:
-            connected += 1
-            await service.serve(reader, writer)
-            connected -= 1
-        writer.close()
-        await writer.wait_closed()
+        client = _Client(reader, clients)
+        if len(clients) == _CLIENTS:
+            clients[0].task.cancel()  # who vanished without a word would hold its place for ever
+        clients.append(client)
+        try:
+            await service.serve(client, writer)
+        finally:
+            clients.remove(client)
+            writer.close()
+            await writer.wait_closed()
 
     server = await asyncio.start_server(connect, _address(), port)
     await server.wait_closed()
+
+
+class _Client:
+    """A client's reader, which knows its place among the clients."""
+
+    def __init__(self, stream, clients: list) -> None:
+        self.task = asyncio.current_task()
+        self._stream = stream
+        self._clients = clients
+
+    async def read(self, most: int) -> bytes:
+        data = await self._stream.read(most)
+        self._clients.remove(self)
+        self._clients.append(self)
+        return data
 
 
 def _address() -> str:

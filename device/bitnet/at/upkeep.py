@@ -12,6 +12,7 @@ from .parser import AtError
 
 _CHUNK = const(4096)
 _NAME_MAX = const(32)
+_BLANK, _DOT, _SLASH = const(0x20), const(0x2E), const(0x2F)
 _CRC_FROM = const(16)  # of a model file: the bytes behind its checksum
 _TEST_FILE = "test"
 _PHRASE = b"self-test 1"
@@ -57,10 +58,11 @@ def _test_storage() -> str:
 
 def checked_name(name: bytes) -> str:
     """A file's name. Raises AtError if it could lead elsewhere."""
-    text = str(name, "utf-8")
-    if not 1 <= len(name) <= _NAME_MAX or text[0] == "." or "/" in text or not text.strip() == text:
-        raise AtError(parser.NOT_ALLOWED, "a name has 1 to 32 characters, no / and no . at its beginning")
-    return text
+    if not 1 <= len(name) <= _NAME_MAX or name[0] == _DOT or any(c <= _BLANK or c == _SLASH for c in name):
+        raise AtError(
+            parser.NOT_ALLOWED, "a name has 1 to 32 characters, no blank or / and no . at its beginning"
+        )
+    return str(name, "utf-8")
 
 
 def receive(name: str, size: int, crc: int | None) -> Bulk:

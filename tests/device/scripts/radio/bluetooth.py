@@ -1,6 +1,7 @@
-# Stands in for MicroPython's bluetooth, which the PC's port has not: plays the events it reads, one a line
-# as JSON, and writes what is sent. No radio, no stack: what is tested is what at/ble.py makes of the events.
-# They come from standard input, or from the port of the PC that is named by the environment's RADIO.
+# Stands in for MicroPython's bluetooth, which the PC's port has not: plays the events it reads, one line of
+# JSON for those that come at once, and writes what is sent. No radio, no stack: what is tested is what
+# at/ble.py makes of the events. They come from standard input, or from the port of the PC that is named by
+# the environment's RADIO.
 import asyncio
 import json
 import os
@@ -55,13 +56,13 @@ class BLE:
             line = self.input.readline()
             if not line:
                 return
-            event, data = json.loads(line)
-            if event == "sleep":
-                await asyncio.sleep_ms(data)
-                continue
-            if event == 3:
-                self.value = (self.value + bytes.fromhex(data))[: self.size]
-            self.handler(event, tuple(data) if event != 3 else (5, 2))
+            for event, data in json.loads(line):
+                if event == "sleep":
+                    await asyncio.sleep_ms(data)
+                    continue
+                if event == 3:
+                    self.value = (self.value + bytes.fromhex(data))[: self.size]
+                self.handler(event, tuple(data) if event != 3 else (5, 2))
             await asyncio.sleep_ms(20)
 
     def show(self, event):
