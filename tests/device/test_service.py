@@ -55,15 +55,16 @@ def test_a_slow_command_holds_the_next(line: Line) -> None:
     assert data.index(b"busy p...") < data.index(b"\r\nOK\r\n") < data.index(b"0.1.0")
 
 
-def test_bulk_input(line: Line) -> None:
-    content = bytes(range(256)) * 4
+@pytest.mark.parametrize("size", [1, 4096, 4097, 65536])
+def test_bulk_input(line: Line, size: int) -> None:
+    content = (bytes(range(256)) * 256)[:size]
     command = b'AT+FILES="write","blob.bin",%d,"%08X"' % (len(content), crc32(content))
     _, data = line.ask(command)
     assert data == b"\r\nOK\r\n\r\n>"
     line.send(content)
     codes, data = line.results(1)
-    assert codes == ["OK"] and data == b"\r\nRecv 1024 bytes\r\n\r\nOK\r\n"
-    assert b'+FILES: "blob.bin",1024' in line.ask(b"AT+FILES?")[1]
+    assert codes == ["OK"] and data == b"\r\nRecv %d bytes\r\n\r\nOK\r\n" % size
+    assert b'+FILES: "blob.bin",%d' % size in line.ask(b"AT+FILES?")[1]
     _, data = line.ask(b'AT+FILES="read","blob.bin"')
     assert b"".join(data.split(b'"')[1::2]) == content.hex().encode()
 

@@ -11,6 +11,7 @@ from .command import Bulk, information
 from .parser import AtError
 
 _CHUNK = const(4096)
+_IN_MEMORY = const(4096)  # a UART loses bytes while flash is erased: these all come first
 _NAME_MAX = const(32)
 _BLANK, _DOT, _SLASH = const(0x20), const(0x2E), const(0x2F)
 _CRC_FROM = const(16)  # of a model file: the bytes behind its checksum
@@ -67,6 +68,9 @@ def checked_name(name: bytes) -> str:
 
 def receive(name: str, size: int, crc: int | None) -> Bulk:
     """Writes a file from bytes that come after this; the one before stays if they do not."""
+    if size <= _IN_MEMORY:
+        data = bytearray()
+        return Bulk(size, crc, data.extend, lambda: storage.write(name, data), lambda: None)
     file = storage.create(name)
 
     def done() -> None:
