@@ -22,7 +22,7 @@ from pico_clocks import DieTemperature
 README = DEVICE / "README.md"
 BEGIN = "<!-- The commands: written by tests/device/at_docs.py -->\n"
 END = "<!-- End of the commands -->\n"
-_TABLE = DEVICE / "bitnet" / "at" / "commands.py"
+_AT = DEVICE / "bitnet" / "at"
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,10 @@ class Row:
 
 def rows() -> list[Row]:
     """The table, with the docstring of each command's first handler that has one."""
-    tree = ast.parse(_TABLE.read_text(encoding="utf-8"))
-    docs = {node.name: ast.get_docstring(node) for node in tree.body if isinstance(node, ast.FunctionDef)}
+    tree = ast.parse((_AT / "commands.py").read_text(encoding="utf-8"))
+    docs = _docstrings(tree, "")
+    for module in ("basic", "inference", "unit"):
+        docs |= _docstrings(ast.parse((_AT / f"{module}.py").read_text(encoding="utf-8")), f"{module}.")
     (table,) = (
         node.value
         for node in tree.body
@@ -49,12 +51,16 @@ def rows() -> list[Row]:
     return [_row(call, docs) for call in table.elts if isinstance(call, ast.Call)]
 
 
+def _docstrings(tree: ast.Module, prefix: str) -> dict[str, str | None]:
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+    return {prefix + function.name: ast.get_docstring(function) for function in functions}
+
+
 def _row(call: ast.Call, docs: dict[str, str | None]) -> Row:
     name = ast.literal_eval(call.args[0])
-    handlers = {word.arg: word.value.id for word in call.keywords if isinstance(word.value, ast.Name)}
+    handlers = {word.arg: ast.unparse(word.value) for word in call.keywords}
     if getattr(call.func, "id", "") == "Setting":
-        get, apply = (argument.id for argument in call.args[2:4] if isinstance(argument, ast.Name))
-        handlers |= {"read": get, "set": apply}
+        handlers |= {"read": ast.unparse(call.args[2]), "set": ast.unparse(call.args[3])}
     documented = [docs[handler] for handler in handlers.values() if docs.get(handler)]
     assert len(documented) >= 1, f"AT{name} has no docstring"
     text, _, examples = str(documented[0]).partition("\n\n")

@@ -76,14 +76,13 @@ class _Stream:
         self._to_send = bytearray()
         self._ble.gatts_read(self._to_unit)  # what the one before has left
 
-    @property
-    def _has_gone(self) -> bool:
-        """The client that is served; another may have come meanwhile."""
-        return self._client is None or self._served != self._connections
+    def _present(self) -> int | None:
+        """The client that is served, if another has not come meanwhile."""
+        return self._client if self._served == self._connections else None
 
     async def read(self, most: int) -> bytes:
         """What has come, which may be more than `most` bytes; nothing when the client has gone."""
-        while not self._has_gone:
+        while self._present() is not None:
             data = self._ble.gatts_read(self._to_unit)
             if data:
                 return data
@@ -97,10 +96,11 @@ class _Stream:
         """Send what was written, in packets as large as the client takes. Raises OSError if it has gone."""
         size = self._mtu - _HEADER
         while self._to_send:
-            if self._has_gone:
+            client = self._present()
+            if client is None:
                 raise OSError("the client has gone")
             try:
-                self._ble.gatts_notify(self._client, self._from_unit, bytes(self._to_send[:size]))
+                self._ble.gatts_notify(client, self._from_unit, bytes(self._to_send[:size]))
             except OSError:  # no room for it in the stack yet
                 await asyncio.sleep_ms(_RETRY_MS)
                 continue
