@@ -17,7 +17,7 @@ from . import config as configuration
 from . import romfs
 from .board import CONFIG_NAME, Board
 from .build import module_path
-from .config import DEFAULT, Config
+from .config import Config
 from .errors import BitnetError
 from .files import read_file
 from .link import Link
@@ -80,8 +80,13 @@ class _Target:
     region_size: int
 
 
-def deploy(link: Link, board: Board, model: Path, progress: Progress, config: Config = DEFAULT) -> Deployment:
-    """Bring a board up to date. Raises BitnetError; repeating the call goes on where it stopped."""
+def deploy(
+    link: Link, board: Board, model: Path, progress: Progress, config: Config | None = None
+) -> Deployment:
+    """Bring a board up to date. Raises BitnetError; repeating the call goes on where it stopped.
+
+    config: None leaves the unit's configuration as it is.
+    """
     data = read_model(model)
     target = _look(link, board)
     _check(target, board)
@@ -194,10 +199,10 @@ def _version() -> str:
 # --- what belongs onto the board ---
 
 
-def unit_files(board: Board, config: Config, is_frozen: bool) -> list[File]:
+def unit_files(board: Board, config: Config | None, is_frozen: bool) -> list[File]:
     """All files but the model, in the order in which they are written: main.py comes last.
 
-    is_frozen: whether the firmware has the package.
+    config: None for no file of it. is_frozen: whether the firmware has the package.
     """
     module = module_path(DEVICE / "natmod", board.arch)
     if not module.is_file():
@@ -205,8 +210,9 @@ def unit_files(board: Board, config: Config, is_frozen: bool) -> list[File]:
     files = [
         File("lib/_bitnet.mpy", module.read_bytes()),
         File(f"lib/{CONFIG_NAME}", board.config()),
-        File(f"lib/{configuration.FILE}", config.module()),
     ]
+    if config is not None:
+        files.append(File(f"lib/{configuration.FILE}", config.module()))
     if not is_frozen:
         files += package(board.arch)
     return [*files, File(_MAIN, (DEVICE / _MAIN).read_bytes())]

@@ -12,6 +12,7 @@ from bitnet_cli import boardbench
 from bitnet_cli import deploy as deployment
 from bitnet_cli.at import AtClient
 from bitnet_cli.board import read_board
+from bitnet_cli.config import Config
 from bitnet_cli.deploy import AGENT, Deployment, deploy
 from bitnet_cli.errors import BitnetError
 from bitnet_cli.link import Link
@@ -19,7 +20,7 @@ from bitnet_cli.pico import Pico, PicoPort
 from bitnet_cli.validate import validate
 from pico_boards import BOARD, firmware, model_line, quiet, stock_firmware
 
-UNIT_FILES = ("lib/_bitnet.mpy", "lib/bitnet_board.py", "lib/bitnet_config.py", "main.py")
+UNIT_FILES = ("lib/_bitnet.mpy", "lib/bitnet_board.py", "main.py")
 PHRASES = ("set the kitchen to 21.5 degrees", "lights on", "is it warm?")
 
 
@@ -62,6 +63,15 @@ def test_another_model_writes_only_itself(port: PicoPort, tmp_path: Path) -> Non
     other.write_bytes(toy.model(seed=2))
     assert deploy_to(port, other).written == ("flash",)
     assert '"other.bitnet"' in model_line(port.port)
+
+
+def test_without_a_config_the_unit_keeps_its_own(port: PicoPort, model: Path) -> None:
+    config = Config({"WATCHDOG_MS": 8000})
+    with Link(port.port, AGENT) as link:
+        assert deploy(link, BOARD, model, quiet, config).written == ("lib/bitnet_config.py",)
+        assert deploy(link, BOARD, model, quiet).written == ()
+        assert link.run("from bitnet_config import WATCHDOG_MS; print(WATCHDOG_MS)") == b"8000\r\n"
+        link.ask("remove(['lib/bitnet_config.py'])")
 
 
 def test_rules_are_those_of_the_model(port: PicoPort, model: Path, tmp_path: Path) -> None:

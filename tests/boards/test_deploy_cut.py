@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import toy
-from bitnet_cli.config import DEFAULT
 from bitnet_cli.deploy import AGENT, deploy, unit_files
 from bitnet_cli.link import Link, LinkError
 from bitnet_cli.pico import Pico, PicoPort, PowerCutError
@@ -26,7 +25,7 @@ def deploy_to(port: PicoPort, model: Path) -> list[object]:
     with Link(port.port, AGENT) as link:
         deploy(link, BOARD, model, quiet)
         found: list[object] = link.ask(
-            f"sums({[file.path for file in unit_files(BOARD, DEFAULT, is_frozen=True)]!r})"
+            f"sums({[file.path for file in unit_files(BOARD, None, is_frozen=True)]!r})"
         )
         return found
 
@@ -53,7 +52,7 @@ def test_every_tenth_write(model: Path) -> None:
 
     pico.on_flash_command(before_write)
     with PicoPort(pico) as port:
-        expected = [file.sum for file in unit_files(BOARD, DEFAULT, is_frozen=True)]
+        expected = [file.sum for file in unit_files(BOARD, None, is_frozen=True)]
         assert deploy_to(port, model) == expected
     print(f"{count} writes, cut before each {_EVERY}th of them")
     assert len(snapshots) >= 15

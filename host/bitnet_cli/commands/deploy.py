@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import extras
 from ..board import board_names, read_board
-from ..config import DEFAULT, read_config
+from ..config import read_config
 from ..paths import STOCK_MODEL
 
 HELP = "copy the package, the native module and a model onto a board that runs MicroPython"
@@ -20,7 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=Path, default=STOCK_MODEL, metavar="FILE", help="instead of the stock model"
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="a config.toml: what the unit is to do")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a config.toml: what the unit is to do (default: as the unit is configured already)",
+    )
     parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
 
 
@@ -32,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from ..progress import Progress
 
     board = read_board(args.board)
-    config = read_config(args.config) if args.config else DEFAULT
+    config = read_config(args.config) if args.config else None
     with Link(args.port, AGENT) as link, Progress() as progress:
         done = deploy(link, board, args.model, progress, config)
     if args.json:
