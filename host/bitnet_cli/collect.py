@@ -10,7 +10,7 @@ import ssl
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -278,12 +278,13 @@ def _inflated(payload: bytes) -> bytes:
     return data
 
 
-def export_phrases(store: Store, model: Path | None = None) -> Export:
+def export_phrases(store: Store, model: Path | None = None, before: Sequence[dict[str, Any]] = ()) -> Export:
     """The phrases that were collected, each once, as rows of a .jsonl file for `train`.
 
     What the unit was sure of has its answer as the label. Everything else has `?`, to be replaced by hand; it
     comes first, the most frequent phrases before the others, with the unit's `guess`. model: the .bitnet file
-    whose tokens stand in records without text.
+    whose tokens stand in records without text. before: the rows of the last time, of which those with a label
+    stay as they are but for their count.
     """
     tables, crc32 = _tokens_of(model) if model else (None, None)
     found: dict[str, dict[str, Any]] = {}
@@ -295,9 +296,21 @@ def export_phrases(store: Store, model: Path | None = None) -> Export:
             continue
         row = found.setdefault(text.lower(), _row(text, fields))
         row["count"] += 1
-    rows = sorted(found.values(), key=lambda row: (row["intent"] != UNLABELLED, -row["count"]))
+    rows = sorted(_relabelled(found, before), key=lambda row: (row["intent"] != UNLABELLED, -row["count"]))
     unlabelled = sum(row["intent"] == UNLABELLED for row in rows)
     return Export(rows, unlabelled, without_text)
+
+
+def _relabelled(
+    found: dict[str, dict[str, Any]], before: Sequence[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """The rows that have a label from before, found again or not, and those found that have none."""
+    labelled = [row for row in before if row["intent"] != UNLABELLED]
+    for row in labelled:
+        again = found.get(row["text"].lower())
+        yield {**row, "count": again["count"] if again else 0}
+    texts = {row["text"].lower() for row in labelled}
+    yield from (row for text, row in found.items() if text not in texts)
 
 
 def _row(text: str, fields: dict[str, Any]) -> dict[str, Any]:

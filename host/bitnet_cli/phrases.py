@@ -43,12 +43,7 @@ def read_phrases(path: Path) -> list[Phrase]:
 
     and, in .jsonl, `features` (name → number of its bin).
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise BitnetError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BitnetError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    text = _read_text(path)
     rows = _csv_rows(text, path) if path.suffix == ".csv" else _jsonl_rows(text, path)
     numbered = [(number, _phrase(row, path, number)) for number, row in rows]
     _require_labels(numbered, path)
@@ -58,9 +53,27 @@ def read_phrases(path: Path) -> list[Phrase]:
     return phrases
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a .jsonl file of phrases as they stand, labelled or not. Raises BitnetError."""
+    rows = list(_jsonl_rows(_read_text(path), path))
+    for number, row in rows:
+        if not isinstance(row.get("text"), str) or not isinstance(row.get("intent"), str):
+            raise BitnetError(f"{path}:{number}: `text` and `intent` must be strings")
+    return [row for _, row in rows]
+
+
 def is_number(text: str) -> bool:
     """Whether a slot value is digits, perhaps with a minus sign before them and a decimal point."""
     return bool(_NUMBER.fullmatch(text))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise BitnetError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BitnetError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
 def _jsonl_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -190,8 +190,61 @@ def test_the_way_back_to_training(capsys: pytest.CaptureFixture[str], database: 
     status, out, _ = run(capsys, "--database", database, "--output", output, "--json")
     summary = json.loads(out)
     assert status == 0
-    assert (summary["phrases"], summary["unlabelled"], summary["without_text"]) == (2, 1, 0)
+    assert (summary["phrases"], summary["unlabelled"], summary["without_text"]) == (2, 0, 0)
     assert summary["units"][0]["records"] == 2
+    assert read_phrases(output) == [Phrase("stir the soup", "stir"), Phrase("light on", "light_on")]
+
+
+def test_labels_stay_when_more_is_collected(database: Path) -> None:
+    labelled = {
+        "text": "Stir the soup",
+        "intent": "stir",
+        "slots": {"what": "soup"},
+        "note": "mine",
+        "count": 1,
+    }
+    corrected = {"text": "light on", "intent": "unknown", "count": 1}
+    by_hand = [{"text": "stir it", "intent": "stir"}, {"text": "stir it", "intent": "unknown"}]
+    waiting = {"text": "hm", "intent": "?", "count": 1}
+    with Store(database) as store:
+        store.add("t", message(0, said("stir the soup"), said("stir the soup"), said("hm"), said("hm")))
+        store.add("t", message(4, said("light on", "light_on", 950), said("new")))
+        export = export_phrases(store, before=[labelled, corrected, *by_hand, waiting])
+    assert [(row["text"], row["intent"], row["count"]) for row in export.rows] == [
+        ("hm", "?", 2),
+        ("new", "?", 1),
+        ("Stir the soup", "stir", 2),
+        ("light on", "unknown", 1),
+        ("stir it", "stir", 0),
+        ("stir it", "unknown", 0),
+    ]
+    assert export.rows[2] == {**labelled, "count": 2}
+    assert "slots" not in export.rows[3]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [('{"text": "a"', "phrases.jsonl:1: not JSON"), ('{"text": "a", "label": "b"}', "`text` and `intent`")],
+)
+def test_a_file_that_is_no_list_of_phrases_stays(
+    capsys: pytest.CaptureFixture[str], database: Path, tmp_path: Path, content: str, words: str
+) -> None:
+    output = tmp_path / "phrases.jsonl"
+    output.write_text(content)
+    Store(database).close()
+    status, out, err = run(capsys, "--database", database, "--output", output)
+    assert (status, out) == (2, "") and words in err and err.count("\n") == 1
+    assert output.read_text() == content
+
+
+def test_a_database_that_is_not_there(
+    capsys: pytest.CaptureFixture[str], database: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "phrases.jsonl"
+    output.write_text('{"text": "a", "intent": "?"}\n')
+    status, _, err = run(capsys, "--database", database, "--output", output)
+    assert status == 2 and f"{database}: no such database" in err
+    assert not database.exists() and output.read_text()
 
 
 def test_the_unlabelled_lines_are_named(tmp_path: Path) -> None:
@@ -217,6 +270,7 @@ def test_refusals(
     capsys: pytest.CaptureFixture[str], database: Path, tmp_path: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     (tmp_path / "file").write_text("no model")
+    Store(database).close()
     places = {"tmp": tmp_path, "port": free_port()}
     status, out, err = run(capsys, "--database", database, *(text.format(**places) for text in arguments))
     assert (status, out) == (2, "")

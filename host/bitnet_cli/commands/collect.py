@@ -5,9 +5,11 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import extras
+from ..errors import BitnetError
+from ..phrases import read_rows
 
 if TYPE_CHECKING:
     from ..collect import Counts, Export, Store, Unit
@@ -17,7 +19,9 @@ HELP = "collect faults and phrases of units from an MQTT broker, and make phrase
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--database", required=True, type=Path, help="SQLite file, made if it is not there")
+    parser.add_argument(
+        "--database", required=True, type=Path, help="SQLite file, made by --broker if it is not there"
+    )
     parser.add_argument(
         "--broker", help="mqtt[s]://[user:password@]host[:port]; without it nothing is collected"
     )
@@ -27,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--client-id", default="bitnet-collect", help="for which the broker keeps messages between two runs"
     )
     parser.add_argument(
-        "--output", type=Path, help="also write the phrases as .jsonl for `train`, at the end"
+        "--output",
+        type=Path,
+        help="also write the phrases as .jsonl for `train`, at the end; labels that the file has stay",
     )
     parser.add_argument(
         "--model", type=Path, metavar="FILE", help="whose tokens stand in records without text"
@@ -44,6 +50,11 @@ def run(args: argparse.Namespace) -> None:
     broker = parse_broker(args.broker, args.ca) if args.broker else None
     if args.output:
         require_folder(args.output.parent)
+        _rows_before(args.output)  # what cannot be read is to be told now, not after hours
+    if not broker and not args.database.is_file():
+        raise BitnetError(
+            f"{args.database}: no such database: name the one to read, or collect with --broker"
+        )
     with Store(args.database) as store:
         counts = None
         if broker:
@@ -70,10 +81,15 @@ def _write_phrases(store: "Store", output: Path, model: Path | None) -> "Export"
     from ..collect import export_phrases
     from ..files import write_atomically
 
-    export = export_phrases(store, model)
+    # Read anew: it may have been labelled while records came in.
+    export = export_phrases(store, model, _rows_before(output))
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in export.rows]
     write_atomically(output, "".join(lines).encode())
     return export
+
+
+def _rows_before(output: Path) -> list[dict[str, Any]]:
+    return read_rows(output) if output.exists() else []
 
 
 def _summarise(
