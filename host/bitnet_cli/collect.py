@@ -255,6 +255,8 @@ class _NotOursError(Exception):
 def _parse(payload: bytes) -> _Message:
     try:
         data = json.loads(payload if payload[:1] == b"{" else _inflated(payload))
+        # Half a surrogate pair is JSON and no text: neither the database nor a file can take it.
+        json.dumps(data, ensure_ascii=False).encode()
         message = _Message(*(data[name] for name in ("unit", "epoch", "drops", "first", "records")))
     except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
         raise _NotOursError(f"{type(error).__name__}: {error}") from None

@@ -81,10 +81,11 @@ def _jsonl_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if line.strip():
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise BitnetError(f"{path}:{number}: not JSON: {error.msg}") from error
+            except (ValueError, RecursionError) as error:
+                raise BitnetError(f"{path}:{number}: not JSON: {getattr(error, 'msg', error)}") from error
             if not isinstance(row, dict):
                 raise BitnetError(f"{path}:{number}: each line is an object with `text` and `intent`")
+            _require_text(row, path, number)
             yield number, row
 
 
@@ -95,11 +96,26 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         for row in reader:
             slots = (row.get("slots") or "").strip()
-            yield reader.line_num, {**row, "slots": json.loads(slots) if slots else {}}
-    except json.JSONDecodeError as error:
-        raise BitnetError(f"{path}:{reader.line_num}: `slots` is not JSON: {error.msg}") from error
+            values = json.loads(slots) if slots else {}
+            _require_text(values, path, reader.line_num)
+            yield reader.line_num, {**row, "slots": values}
+    except (ValueError, RecursionError) as error:
+        raise BitnetError(
+            f"{path}:{reader.line_num}: `slots` is not JSON: {getattr(error, 'msg', error)}"
+        ) from error
     except csv.Error as error:
         raise BitnetError(f"{path}:{reader.line_num}: not CSV: {error}") from error
+
+
+def _require_text(values: object, path: Path, number: int) -> None:
+    r"""Refuse half a surrogate pair: JSON can say it ("\ud800"), UTF-8 cannot."""
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise BitnetError(
+            f"{path}:{number}: {half!r} is half a character: write it whole, or leave it out"
+        ) from None
 
 
 def _require_labels(numbered: list[tuple[int, Phrase]], path: Path) -> None:
