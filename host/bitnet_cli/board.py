@@ -15,6 +15,7 @@ CONFIG_NAME = "bitnet_board.py"
 _PLACEMENTS = ("in_place", "copied", "streamed")
 _PORTS = ("unix", "rp2", "esp32")
 _TRANSPORTS = ("stdio", "uart")
+_SERVERS = ("tcp", "ble")
 _PSRAM_KINDS = ("pio", "mapped")
 _INA226_FULL_SCALE_UV = 81920
 _UNITS = {"": 1, "k": 1 << 10, "M": 1 << 20}
@@ -110,6 +111,8 @@ class Board:
     """Where the weights are read from: `in_place`, `copied` to RAM at load, or `streamed`."""
     transport: str
     """Of AT commands: `stdio`, which is where the REPL is, or `uart`."""
+    servers: tuple[str, ...] = ()
+    """Where clients can connect for AT commands, if a config.toml says so: `tcp`, `ble`."""
     uart: Uart | None = None
     clock: Clock | None = None
     flash: Flash | None = None
@@ -224,6 +227,7 @@ def _board(table: Table) -> Board:
         heap=heap,
         weights=memory.choice("weights", _PLACEMENTS),
         transport=at.choice("transport", _TRANSPORTS),
+        servers=_servers(at),
         uart=_uart(at.table("uart")),
         clock=_clock(table.table("clock")),
         flash=_flash(table.table("flash")),
@@ -235,6 +239,14 @@ def _board(table: Table) -> Board:
     if board.transport == "uart" and board.uart is None:
         raise ValueError("'at.uart' is missing")
     return board
+
+
+def _servers(at: Table) -> tuple[str, ...]:
+    names = at.take("servers", list) if "servers" in at else []
+    for name in names:
+        if name not in _SERVERS:
+            raise ValueError(f"{at.path('servers')} has {name!r}: they are {', '.join(_SERVERS)}")
+    return tuple(names)
 
 
 def _uart(table: Table | None) -> Uart | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .board import Table
+from .board import Board, Table
 from .errors import BitnetError
 from .files import read_file
 
@@ -16,7 +16,10 @@ FILE = "bitnet_config.py"
 _MODES = {"cached": 1, "rules": 2, "sync": 4}
 _POLICIES = {"fixed": "hertz", "deadline": "milliseconds", "thermal": "celsius"}
 _SCHEMES = {"mqtt": 1883, "mqtts": 8883}
+_SERVERS = {"tcp": "TCP", "ble": "BLE"}
 _WATCHDOG_MOST_MS = 8388
+_QUEUE_LEAST = 1024  # bytes, as in device/bitnet/queue.py
+_BLE_NAME_MOST = 26  # bytes of an advertisement
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,19 @@ class Config:
         """The content of FILE."""
         lines = [f"{name} = {value!r}\n" for name, value in self.constants.items()]
         return "".join(["# Written by bitnet-cli, from config.toml.\n", *lines]).encode()
+
+    def check(self, board: Board) -> None:
+        """Raise BitnetError with the key of what a board cannot do."""
+        for server, name in _SERVERS.items():
+            if name in self.constants and server not in board.servers:
+                raise BitnetError(
+                    f"at.{server}: {board.name} cannot be reached by {name}: leave it out, or add it to "
+                    "`servers` in the board.toml of a board that has"
+                )
+        policy, value = self.constants.get("FACTORY", {}).get("+DVFS", ("", 0))
+        clock = board.clock
+        if policy == "fixed" and clock and not clock.least <= value <= clock.most:
+            raise BitnetError(f"dvfs.hertz is {value}: on {board.name} it is {clock.least} to {clock.most}")
 
 
 DEFAULT = Config()
@@ -63,7 +79,7 @@ def _constants(table: Table) -> dict[str, Any]:
         if "tcp" in at:
             constants["TCP"] = _within(at, "tcp", 1, 65535)
         if "ble" in at:
-            constants["BLE"] = at.take("ble", str)
+            constants["BLE"] = _ble_name(at)
         at.end()
     if factory:
         constants["FACTORY"] = factory
@@ -89,6 +105,21 @@ def _dvfs(table: Table) -> tuple[str, int]:
     return policy, value
 
 
+def _ble_name(at: Table) -> str:
+    name: str = at.take("ble", str)
+    size = len(name.encode())
+    if not 1 <= size <= _BLE_NAME_MOST:
+        raise ValueError(f"at.ble is {name!r}, {size} bytes: it has 1 to {_BLE_NAME_MOST}")
+    return name
+
+
+def _cap(sync: Table) -> int:
+    cap = sync.size("cap")
+    if cap < _QUEUE_LEAST:
+        raise ValueError(f"sync.cap is {cap}: it is {_QUEUE_LEAST} bytes or more")
+    return cap
+
+
 def _sync(table: Table) -> dict[str, Any]:
     address = table.take("broker", str)
     url = urlsplit(address)
@@ -107,7 +138,7 @@ def _sync(table: Table) -> dict[str, Any]:
         "password": _optional(table, "password", "") or None,
         "topic": _optional(table, "topic", "") or None,
         "unit": _optional(table, "unit", ""),
-        "cap": table.size("cap") if "cap" in table else 65536,
+        "cap": _cap(table) if "cap" in table else 65536,
     }
 
 

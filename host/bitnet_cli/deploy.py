@@ -87,6 +87,8 @@ def deploy(
 
     config: None leaves the unit's configuration as it is.
     """
+    if config is not None:
+        config.check(board)
     data = read_model(model)
     target = _look(link, board)
     _check(target, board)

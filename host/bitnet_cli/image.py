@@ -49,6 +49,7 @@ def build_image(
     flash = board.flash
     if flash is None:
         raise BitnetError(f"{board.name} has no flash of its own: there is nothing to build")
+    config.check(board)
     data = read_model(model)
     uf2 = None
     if firmware is None:

@@ -29,6 +29,8 @@ def test_every_board_is_described(name: str) -> None:
         ("weights =", "wieghts =", "'memory.weights' is missing"),
         ("[memory]", "[memory", "Expected ']'"),
         ("[memory]", "[[memory]]", "is not a table"),
+        ('["tcp"]', '["tcp", "wifi"]', "at.servers has 'wifi': they are tcp, ble"),
+        ('["tcp"]', '"tcp"', "at.servers is 'tcp': it is a list"),
     ],
 )
 def test_a_bad_description_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:

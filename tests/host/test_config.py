@@ -1,8 +1,11 @@
 """config.toml: what it may say, and one clear line for what it may not."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from bitnet_cli.board import read_board
+from bitnet_cli.cli import main
 from bitnet_cli.config import DEFAULT, read_config
 from bitnet_cli.errors import BitnetError
 
@@ -91,6 +94,9 @@ def test_consent_is_off_unless_given(tmp_path: Path) -> None:
         ('[sync]\nbroker = "mqtt://x"\nca = "a"', "goes with mqtts://"),
         ("[watchdog]\ntimeout_ms = 9000", "it is 1000 to 8388"),
         ("[at]\ntcp = 0", "it is 1 to 65535"),
+        ('[at]\nble = ""', "at.ble is '', 0 bytes: it has 1 to 26"),
+        (f'[at]\nble = "{"ü" * 14}"', "28 bytes: it has 1 to 26"),
+        ('[sync]\nbroker = "mqtt://x"\ncap = "512"', "sync.cap is 512: it is 1024 bytes or more"),
     ],
 )
 def test_refusals(tmp_path: Path, text: str, reason: str) -> None:
@@ -100,6 +106,60 @@ def test_refusals(tmp_path: Path, text: str, reason: str) -> None:
         read_config(path)
     assert reason in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "board", "reason"),
+    [
+        ("[at]\ntcp = 2323", "rp2040_pico", "at.tcp: rp2040_pico cannot be reached by TCP"),
+        ('[at]\nble = "unit"', "rp2040_pico", "at.ble: rp2040_pico cannot be reached by BLE"),
+        ('[at]\nble = "unit"', "sim", "at.ble: sim cannot be reached by BLE"),
+        ('[at]\ntcp = 2323\nble = "unit"', "esp32s3_n16r8", ""),
+        ("[at]\ntcp = 2323", "sim", ""),
+        (
+            '[dvfs]\npolicy = "fixed"\nhertz = 1',
+            "rp2040_pico",
+            "dvfs.hertz is 1: on rp2040_pico it is 48000000",
+        ),
+        ('[dvfs]\npolicy = "fixed"\nhertz = 200_000_000', "rp2040_pico", "it is 48000000 to 133000000"),
+        ('[dvfs]\npolicy = "fixed"\nhertz = 133_000_000', "rp2040_pico", ""),
+        ('[dvfs]\npolicy = "deadline"\nmilliseconds = 1', "rp2040_pico", ""),
+        ('[dvfs]\npolicy = "fixed"\nhertz = 1', "sim", ""),
+        ("", "rp2040_pico", ""),
+    ],
+)
+def test_what_a_board_cannot_do(tmp_path: Path, text: str, board: str, reason: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    config = read_config(path)
+    if not reason:
+        config.check(read_board(board))
+        return
+    with pytest.raises(BitnetError) as refused:
+        config.check(read_board(board))
+    assert reason in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("sim", "--config"),
+        ("build", "--board", "rp2040_pico", "--config"),
+        ("deploy", "--board", "rp2040_pico", "--port", "loop://", "--config"),
+    ],
+)
+def test_commands_refuse_it_first(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr("bitnet_cli.link.Link", lambda *_: contextlib.nullcontext())
+    path = tmp_path / "config.toml"
+    path.write_text('[at]\nble = "unit"\n')
+    assert main([*command, str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"bitnet-cli {command[0]}: at.ble: ") and err.count("\n") == 1
 
 
 def test_no_file(tmp_path: Path) -> None:

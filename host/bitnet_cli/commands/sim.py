@@ -53,6 +53,7 @@ def _emulate(args: argparse.Namespace, config: Config) -> None:
 
 
 def _simulate(args: argparse.Namespace, config: Config) -> None:
+    config.check(SIM)
     with SimulatedBoard(args.model, config=config) as board:
         if args.json:
             print(
