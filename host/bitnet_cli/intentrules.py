@@ -145,7 +145,7 @@ class _Learner:
         gained = np.where(self._owner > place, self._weights * gained, 0.0)
         gains = np.add.reduceat(gained[pool.phrases], pool.starts)
         is_new = place == len(self.rules)
-        head = len(self.line(_Rule(intent))) if is_new else 0
+        head = len(self.line(_Rule(intent)).encode()) if is_new else 0
         sizes = pool.sizes + 1 + head
         fits = (gains >= _LEAST_GAIN) & (sizes <= max_bytes)
         if not is_new:
@@ -171,7 +171,7 @@ class _Learner:
         for term, phrases in self._terms(intent, atoms):
             value = float(values[phrases].sum())
             if value > 0:
-                ranked.append((-value / len(_pattern(term)) ** _SIZE_POWER, term, phrases))
+                ranked.append((-value / _size(term) ** _SIZE_POWER, term, phrases))
         ranked.sort(key=lambda entry: entry[:2])
         chosen = {phrases.tobytes(): (term, phrases) for _, term, phrases in reversed(ranked)}
         best = list(reversed(chosen.values()))[:_TERMS]
@@ -179,7 +179,7 @@ class _Learner:
             return None
         return _Pool(
             [term for term, _ in best],
-            np.array([len(_pattern(term)) for term, _ in best], np.float64),
+            np.array([_size(term) for term, _ in best], np.float64),
             np.concatenate([phrases for _, phrases in best]),
             np.cumsum([0] + [len(phrases) for _, phrases in best[:-1]]),
         )
@@ -262,6 +262,11 @@ def _best_atoms(found: Counter[str], everywhere: Counter[str], count: int, total
 
 def _pattern(term: _Term) -> str:
     return ".*?".join(re.sub(r"[.\\]", r"\\\g<0>", atom) for atom in term)
+
+
+def _size(term: _Term) -> int:
+    """Bytes of a term in a line of rules."""
+    return len(_pattern(term).encode())
 
 
 def _code_size(term: _Term) -> int:

@@ -81,6 +81,19 @@ def test_punctuation_and_other_alphabets(phrases: list[Phrase]) -> None:
     assert match(rules, "разбуди меня в 7.30") == ("wake", {})
 
 
+def test_limits_are_bytes_in_every_alphabet() -> None:
+    letters = "бвгдзклмнпрстфхц"
+    endings = [a + b for a in letters for b in letters]  # alone tell the intents apart: no term can be short
+    phrases = [
+        Phrase(f"перепроверь{endings[4 * i + k]} {other}", f"intent_with_a_name_that_is_rather_long_{i}")
+        for i in range(60)
+        for k in range(4)
+        for other in ("сейчас", "потом")
+    ]
+    size = len(make(phrases).encode())
+    assert 0.9 * MAX_BYTES < size <= MAX_BYTES
+
+
 def test_home_rules_stay_within_their_limits(book: PhraseBook, recipe: Recipe) -> None:
     rules = make_rules(book, recipe)
     lines = rules.splitlines()[1:]
