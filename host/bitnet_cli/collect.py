@@ -11,11 +11,10 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
@@ -23,6 +22,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from . import modelfile
+from .broker import Broker
 from .errors import BitnetError
 from .files import read_file
 from .phrases import UNLABELLED
@@ -30,7 +30,6 @@ from .tokenizer import Tables, read_section
 
 CONFIDENT = 900  # permille from which the unit's own answer is taken as the label
 UNKNOWN = "unknown"
-PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 _LARGEST = 1 << 20  # bytes of a message, unpacked
 _RECONNECT = (1, 30)  # seconds
@@ -51,19 +50,6 @@ CREATE TABLE IF NOT EXISTS rejected (
     received REAL NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL, reason TEXT NOT NULL
 );
 """
-
-
-@dataclass(frozen=True)
-class Broker:
-    """Where a broker is, and how to enter."""
-
-    host: str
-    port: int
-    tls: bool = False
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    ca: Path | None = None
-    """Certificate of its authority; None for those that the system trusts."""
 
 
 @dataclass(frozen=True)
@@ -98,21 +84,6 @@ class Export:
     unlabelled: int
     without_text: int
     """Records that hold tokens, of another model or without one to read them."""
-
-
-def parse_broker(url: str, ca: Path | None = None) -> Broker:
-    """mqtt[s]://[user:password@]host[:port]; raises BitnetError on anything else."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise BitnetError(f"{url}: not the address of a broker: {error}") from None
-    if parts.scheme not in PORTS or not parts.hostname or parts.path.strip("/"):
-        raise BitnetError(f"{url}: a broker is mqtt://host:port, or mqtts://host:port for TLS")
-    tls = parts.scheme == "mqtts"
-    if ca is not None and not tls:
-        raise BitnetError(f"{url}: a certificate needs TLS: mqtts://…")
-    return Broker(parts.hostname, port or PORTS[parts.scheme], tls, parts.username, parts.password, ca)
 
 
 class Store:

@@ -1,12 +1,12 @@
 """config.toml: what a unit is to do besides answering, which the host writes to it as bitnet_config.py."""
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from .board import Board, Table
+from .broker import Broker, parse_broker
 from .errors import BitnetError
 from .files import read_file
 
@@ -15,7 +15,6 @@ FILE = "bitnet_config.py"
 
 _MODES = {"cached": 1, "rules": 2, "sync": 4}
 _POLICIES = {"fixed": "hertz", "deadline": "milliseconds", "thermal": "celsius"}
-_SCHEMES = {"mqtt": 1883, "mqtts": 8883}
 _SERVERS = {"tcp": "TCP", "ble": "BLE"}
 _WATCHDOG_MOST_MS = 8388
 _QUEUE_LEAST = 1024  # bytes, as in device/bitnet/queue.py
@@ -38,8 +37,8 @@ class Config:
         for server, name in _SERVERS.items():
             if name in self.constants and server not in board.servers:
                 raise BitnetError(
-                    f"at.{server}: {board.name} cannot be reached by {name}: leave it out, or add it to "
-                    "`servers` in the board.toml of a board that has"
+                    f"at.{server}: {board.name} cannot be reached by {name}: leave it out, or use a "
+                    "board that can (`at.servers` of its board.toml)"
                 )
         policy, value = self.constants.get("FACTORY", {}).get("+DVFS", ("", 0))
         clock = board.clock
@@ -89,7 +88,7 @@ def _constants(table: Table) -> dict[str, Any]:
 def _fallback(table: Table) -> tuple[int, int, int]:
     modes = 0
     for mode in _optional(table, "modes", ["cached", "rules"]):
-        if mode not in _MODES:
+        if not isinstance(mode, str) or mode not in _MODES:
             raise ValueError(f"fallback.modes has {mode!r}: they are {', '.join(_MODES)}")
         modes |= _MODES[mode]
     threshold = _within(table, "threshold", 0, 1000, 0)
@@ -121,25 +120,36 @@ def _cap(sync: Table) -> int:
 
 
 def _sync(table: Table) -> dict[str, Any]:
-    address = table.take("broker", str)
-    url = urlsplit(address)
-    if url.scheme not in _SCHEMES or not url.hostname:
-        raise ValueError(
-            f"sync.broker is {address!r}: it is mqtt://host or mqtts://host, with :port if need be"
-        )
+    broker = _broker(table)
     ca = _optional(table, "ca", "")
-    if bool(ca) != (url.scheme == "mqtts"):
+    if bool(ca) != broker.tls:
         raise ValueError("sync.ca, the certificate of the broker's authority on the unit, goes with mqtts://")
     return {
-        "host": url.hostname,
-        "port": url.port or _SCHEMES[url.scheme],
+        "host": broker.host,
+        "port": broker.port,
         "ca": ca or None,
-        "user": _optional(table, "user", "") or None,
-        "password": _optional(table, "password", "") or None,
+        "user": broker.user,
+        "password": broker.password,
         "topic": _optional(table, "topic", "") or None,
         "unit": _optional(table, "unit", ""),
         "cap": _cap(table) if "cap" in table else 65536,
     }
+
+
+def _broker(table: Table) -> Broker:
+    """sync.broker, with sync.user and sync.password, which may as well stand in the address."""
+    try:
+        broker = parse_broker(table.take("broker", str))
+    except BitnetError as error:
+        raise ValueError(f"sync.broker: {error}") from None
+    user, password = _optional(table, "user", ""), _optional(table, "password", "")
+    if not user and not password:
+        return broker
+    if broker.user:
+        raise ValueError("sync.user and sync.password stand in sync.broker already: write them once")
+    if not user:
+        raise ValueError("sync.password needs sync.user: a broker takes one only with the other")
+    return replace(broker, user=user, password=password or None)
 
 
 def _optional(table: Table, key: str, default: Any) -> Any:

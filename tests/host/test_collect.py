@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from bitnet_cli import modelfile
 from bitnet_cli.cli import main
-from bitnet_cli.collect import Broker, Store, export_phrases, parse_broker
+from bitnet_cli.collect import Store, export_phrases
 from bitnet_cli.errors import BitnetError
 from bitnet_cli.paths import STOCK_MODEL
 from bitnet_cli.phrases import Phrase, read_phrases
@@ -146,27 +146,6 @@ def test_phrases_of_a_strange_unit(database: Path, confidence: Any) -> None:
     with Store(database) as store:
         store.add("t", message(0, {"kind": "phrase", "text": "a", "confidence": confidence, "slots": 5}))
         assert export_phrases(store).unlabelled == 1
-
-
-@pytest.mark.parametrize(
-    ("url", "broker"),
-    [
-        ("mqtt://here", Broker("here", 1883)),
-        ("mqtts://here:1", Broker("here", 1, True)),
-        ("mqtt://me:secret@[::1]/", Broker("::1", 1883, False, "me", "secret")),
-    ],
-)
-def test_broker_addresses(url: str, broker: Broker) -> None:
-    assert parse_broker(url) == broker
-    assert "secret" not in repr(broker)
-
-
-@pytest.mark.parametrize(
-    "url", ["here:1883", "http://here", "mqtt://", "mqtt://here:99999", "mqtt://here/topic"]
-)
-def test_what_is_no_broker_address(url: str) -> None:
-    with pytest.raises(BitnetError, match="broker"):
-        parse_broker(url)
 
 
 # --- the command ---

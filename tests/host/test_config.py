@@ -77,34 +77,56 @@ def test_consent_is_off_unless_given(tmp_path: Path) -> None:
     assert found["FACTORY"] == {"+SYNC": (0,)}
 
 
+def test_user_and_password_may_stand_in_the_address(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[sync]\nbroker = "mqtt://plant%40home:secret@10.0.0.1"\n')
+    sync = constants(read_config(path).module())["SYNC"]
+    assert isinstance(sync, dict)
+    assert (sync["host"], sync["port"]) == ("10.0.0.1", 1883)
+    assert (sync["user"], sync["password"]) == ("plant@home", "secret")
+
+
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("text", "key", "reason"),
     [
-        ("[fallback", "Expected"),
-        ("[falback]", "'falback' is not known"),
-        ("[fallback]\nmode = 1", "'fallback.mode' is not known"),
-        ('[fallback]\nmodes = ["regex"]', "they are cached, rules, sync"),
-        ("[fallback]\nthreshold = 1001", "fallback.threshold is 1001: it is 0 to 1000"),
-        ('[fallback]\ndeadline_ms = "1"', "it is a int"),
-        ('[dvfs]\npolicy = "fast"', "it is one of fixed, deadline, thermal"),
-        ('[dvfs]\npolicy = "fixed"', "'dvfs.hertz' is missing"),
-        ("[sync]", "'sync.broker' is missing"),
-        ('[sync]\nbroker = "http://x"', "it is mqtt://host"),
-        ('[sync]\nbroker = "mqtts://x"', "goes with mqtts://"),
-        ('[sync]\nbroker = "mqtt://x"\nca = "a"', "goes with mqtts://"),
-        ("[watchdog]\ntimeout_ms = 9000", "it is 1000 to 8388"),
-        ("[at]\ntcp = 0", "it is 1 to 65535"),
-        ('[at]\nble = ""', "at.ble is '', 0 bytes: it has 1 to 26"),
-        (f'[at]\nble = "{"ü" * 14}"', "28 bytes: it has 1 to 26"),
-        ('[sync]\nbroker = "mqtt://x"\ncap = "512"', "sync.cap is 512: it is 1024 bytes or more"),
+        ("[fallback\n", "line 1", "Expected"),
+        ("[falback]", "falback", "is not known"),
+        ("fallback = 1", "[fallback]", "is not a table"),
+        ("[fallback]\nmode = 1", "fallback.mode", "is not known"),
+        ('[fallback]\nmodes = ["regex"]', "fallback.modes", "they are cached, rules, sync"),
+        ('[fallback]\nmodes = [["cached"]]', "fallback.modes", "has ['cached']: they are"),
+        ('[fallback]\nmodes = "cached"', "fallback.modes", "it is a list"),
+        ("[fallback]\nthreshold = 1001", "fallback.threshold", "is 1001: it is 0 to 1000"),
+        ('[fallback]\ndeadline_ms = "1"', "fallback.deadline_ms", "it is a int"),
+        ('[dvfs]\npolicy = "fast"', "dvfs.policy", "it is one of fixed, deadline, thermal"),
+        ('[dvfs]\npolicy = "fixed"', "dvfs.hertz", "is missing"),
+        ('[dvfs]\npolicy = "fixed"\nhertz = 0', "dvfs.hertz", "is 0: it is 1 to"),
+        ('[dvfs]\npolicy = "fixed"\nhertz = 1\ncelsius = 1', "dvfs.celsius", "is not known"),
+        ("[sync]", "sync.broker", "is missing"),
+        ('[sync]\nbroker = "http://x"', "sync.broker", "a broker is mqtt://host"),
+        ('[sync]\nbroker = "mqtt://x:70000"', "sync.broker", "Port out of range"),
+        ('[sync]\nbroker = "mqtt://x:port"', "sync.broker", "Port could not be cast"),
+        ('[sync]\nbroker = "mqtt://x/topic"', "sync.broker", "nothing follows"),
+        ('[sync]\nbroker = "mqtts://x"', "sync.ca", "goes with mqtts://"),
+        ('[sync]\nbroker = "mqtt://x"\nca = "a"', "sync.ca", "goes with mqtts://"),
+        ('[sync]\nbroker = "mqtt://me:pw@x"\nuser = "me"', "sync.user", "write them once"),
+        ('[sync]\nbroker = "mqtt://me@x"\npassword = "pw"', "sync.password", "write them once"),
+        ('[sync]\nbroker = "mqtt://x"\npassword = "pw"', "sync.password", "needs sync.user"),
+        ('[sync]\nbroker = "mqtt://x"\ncap = 65536', "sync.cap", "it is a str"),
+        ('[sync]\nbroker = "mqtt://x"\ncap = "64K"', "sync.cap", "such as 192k"),
+        ('[sync]\nbroker = "mqtt://x"\ncap = "512"', "sync.cap", "is 512: it is 1024 bytes or more"),
+        ("[watchdog]\ntimeout_ms = 9000", "watchdog.timeout_ms", "it is 1000 to 8388"),
+        ("[at]\ntcp = 0", "at.tcp", "it is 1 to 65535"),
+        ('[at]\nble = ""', "at.ble", "0 bytes: it has 1 to 26"),
+        (f'[at]\nble = "{"ü" * 14}"', "at.ble", "28 bytes: it has 1 to 26"),
     ],
 )
-def test_refusals(tmp_path: Path, text: str, reason: str) -> None:
+def test_refusals(tmp_path: Path, text: str, key: str, reason: str) -> None:
     path = tmp_path / "config.toml"
     path.write_text(text)
     with pytest.raises(BitnetError, match=r"config\.toml") as refused:
         read_config(path)
-    assert reason in str(refused.value)
+    assert key in str(refused.value) and reason in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

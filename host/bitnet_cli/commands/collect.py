@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Collect until Ctrl-C, write the phrases, print a summary."""
     extras.require("cloud")
-    from ..collect import Store, collect, parse_broker
+    from ..broker import parse_broker
+    from ..collect import Store, collect
     from ..files import require_folder
 
     broker = parse_broker(args.broker, args.ca) if args.broker else None
