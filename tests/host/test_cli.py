@@ -84,6 +84,16 @@ def test_export(cli: Cli, tiny_folder: Path, phrase_file: Path, tmp_path: Path) 
     assert [path.name for path in output.parent.iterdir()] == ["tiny.bitnet"]
 
 
+def test_export_names_rules_that_may_be_of_another_model(cli: Cli, tiny_folder: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "tiny.rules"
+    rules.write_text("old\t old \n")
+    done = cli("export", "--model", tiny_folder, "--output", tmp_path / "tiny.bitnet")
+    assert done.status == 0
+    assert done.err.startswith("bitnet-cli export: warning: ") and done.err.count("\n") == 1
+    assert f"{rules} is there already" in done.err
+    assert rules.read_text() == "old\t old \n"
+
+
 @pytest.mark.parametrize(("weights", "weight_type"), [("1", 1), ("1.58", 2)])
 def test_export_quantizes_as_asked(
     cli: Cli, tiny_folder: Path, tmp_path: Path, weights: str, weight_type: int

@@ -52,6 +52,13 @@ def run(args: argparse.Namespace) -> None:
     write_atomically(args.output, model)
     if (args.model / FILE_NAME).is_file():
         write_atomically(rules_path(args.output), read_file(args.model / FILE_NAME))
+    elif rules_path(args.output).exists():
+        # They may be by hand or by `rules`, so they stay.
+        print(
+            f"bitnet-cli export: warning: {args.model} has no rules, and {rules_path(args.output)} is there "
+            "already: `deploy` takes it along; remove it if it is another model's",
+            file=sys.stderr,
+        )
     print(json.dumps(report) if args.json else _as_text(report))
     if phrases and agreement.share < WANTED_AGREEMENT:
         print(
