@@ -32,8 +32,10 @@ CONFIDENT = 900  # permille from which the unit's own answer is taken as the lab
 UNKNOWN = "unknown"
 
 _LARGEST = 1 << 20  # bytes of a message, unpacked
+_LONGEST_TOPIC = 65535  # bytes
 _RECONNECT = (1, 30)  # seconds
 _SCHEMA = """
+BEGIN;
 CREATE TABLE IF NOT EXISTS records (
     unit TEXT NOT NULL,
     epoch INTEGER NOT NULL,
@@ -49,6 +51,11 @@ CREATE TABLE IF NOT EXISTS drops (
 CREATE TABLE IF NOT EXISTS rejected (
     received REAL NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL, reason TEXT NOT NULL
 );
+-- Fail if somebody else's tables have these names.
+SELECT unit, epoch, sequence, received, kind, fields FROM records LIMIT 0;
+SELECT unit, epoch, drops FROM drops LIMIT 0;
+SELECT received, topic, payload, reason FROM rejected LIMIT 0;
+COMMIT;
 """
 
 
@@ -94,9 +101,13 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path)
+        except (OSError, sqlite3.Error) as error:
+            raise BitnetError(f"{path}: cannot be used as the database: {error}") from None
+        try:
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
+        except sqlite3.Error as error:
+            self.close()
             raise BitnetError(f"{path}: cannot be used as the database: {error}") from None
 
     def __enter__(self) -> Self:
@@ -163,9 +174,14 @@ def collect(
 ) -> Counts:
     """Store what comes on a topic until Ctrl-C; a message is acknowledged when it is on disk.
 
-    The broker keeps messages for this client_id while the collector is away. Raises BitnetError if the broker
-    refuses it or is not there at the start; later it is tried again.
+    The broker keeps messages for this client_id while the collector is away. Raises BitnetError if topic or
+    client_id cannot be one, and if the broker refuses it or is not there at the start; later it is tried
+    again.
     """
+    if not is_topic(topic):
+        raise BitnetError(f"the topic {topic!r} is none: it is such as bitnet/+ or bitnet/#")
+    if not client_id or not client_id.isprintable():
+        raise BitnetError(f"the client id {client_id!r} is none: a broker keeps messages for a name")
     counts = Counts()
     client = _client(broker, client_id)
 
@@ -195,6 +211,18 @@ def collect(
     except KeyboardInterrupt:
         client.disconnect()
     return counts
+
+
+def is_topic(text: str) -> bool:
+    """Whether one can subscribe to it (MQTT 3.1.1, 4.7): `+` is a whole level, and `#` the last."""
+    *levels, last = text.split("/")
+    return (
+        text.isprintable()
+        and 0 < len(text.encode()) <= _LONGEST_TOPIC
+        and "#" not in "".join(levels)
+        and all(level == "+" or "+" not in level for level in (*levels, last))
+        and (last == "#" or "#" not in last)
+    )
 
 
 def _client(broker: Broker, client_id: str) -> Client:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from bitnet_cli import modelfile
 from bitnet_cli.cli import main
-from bitnet_cli.collect import Store, export_phrases
+from bitnet_cli.collect import Store, export_phrases, is_topic
 from bitnet_cli.errors import BitnetError
 from bitnet_cli.paths import STOCK_MODEL
 from bitnet_cli.phrases import Phrase, read_phrases
@@ -148,6 +148,16 @@ def test_phrases_of_a_strange_unit(database: Path, confidence: Any) -> None:
         assert export_phrases(store).unlabelled == 1
 
 
+@pytest.mark.parametrize("text", ["a", "#", "+", "a/+/b", "+/a/#", "/", "a b/ü"])
+def test_topics(text: str) -> None:
+    assert is_topic(text)
+
+
+@pytest.mark.parametrize("text", ["", "a#", "a/#/b", "a+/b", "++", "a/##", "a\0", "a\udc80", "a" * 65536])
+def test_what_is_no_topic(text: str) -> None:
+    assert not is_topic(text)
+
+
 # --- the command ---
 
 
@@ -245,6 +255,9 @@ def test_the_unlabelled_lines_are_named(tmp_path: Path) -> None:
         (("--broker", "ftp://x"), "a broker is mqtt://"),
         (("--broker", "mqtt://x", "--ca", "{tmp}/ca"), "needs TLS"),
         (("--broker", "mqtts://x", "--ca", "{tmp}/ca"), "not a certificate"),
+        (("--broker", "mqtt://x", "--client-id", ""), "the client id '' is none"),
+        (("--broker", "mqtt://x", "--topic", ""), "the topic '' is none"),
+        (("--broker", "mqtt://x", "--topic", "a#/b"), "the topic 'a#/b' is none"),
         (("--output", "{tmp}/file/phrases.jsonl"), "is not a folder"),
         (("--output", "{tmp}/phrases.jsonl", "--model", "{tmp}/file"), "model"),
     ],
@@ -266,3 +279,15 @@ def test_a_database_that_is_none(capsys: pytest.CaptureFixture[str], tmp_path: P
     path.write_text("not a database, but long enough to be taken for one" * 100)
     status, _, err = run(capsys, "--database", path)
     assert status == 2 and "cannot be used as the database" in err
+
+
+@pytest.mark.parametrize("table", ["records", "drops", "rejected"])
+def test_a_database_of_somebody_else(capsys: pytest.CaptureFixture[str], tmp_path: Path, table: str) -> None:
+    path = tmp_path / "other.sqlite"
+    other = sqlite3.connect(path)
+    other.execute(f"CREATE TABLE {table} (title TEXT)")
+    other.close()
+    before = path.read_bytes()
+    status, out, err = run(capsys, "--database", path)
+    assert (status, out) == (2, "") and "cannot be used as the database: no such column" in err
+    assert path.read_bytes() == before
