@@ -1,6 +1,7 @@
 """`bitnet-cli at` as a user runs it."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,16 @@ def board(random_model: Path) -> Iterator[SimulatedBoard]:
 
 def at(board: SimulatedBoard, *arguments: object, typed: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bitnet_cli.cli", "at", "--port", board.port, *map(str, arguments)]
-    return subprocess.run(command, input=typed, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command,
+        input=typed,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},  # as most locales have it
+    )
 
 
 def test_one_shot(board: SimulatedBoard) -> None:
@@ -42,9 +52,19 @@ def test_a_refusal(board: SimulatedBoard) -> None:
 def test_typed(board: SimulatedBoard) -> None:
     """A refusal or a line that cannot be sent does not end the conversation."""
     done = at(board, typed=f'AT+NOPE\n\nAT+INFER="{300 * "x"}"\nAT+GMR\n')
-    assert done.returncode == 0
+    assert done.returncode == 2
     assert done.stdout.splitlines() == ["ERROR", "0.1.0", "OK"]
     assert "shorten" in done.stderr
+    assert done.stderr.splitlines()[-1] == "bitnet-cli at: 2 of the commands failed"
+    done = at(board, typed="AT\nAT+GMR\n")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_typed_text_that_is_not_utf8(board: SimulatedBoard) -> None:
+    done = at(board, typed='AT+INFER="\udcff"\nAT+GMR\n')
+    assert done.returncode == 2
+    assert done.stdout.splitlines() == ["0.1.0", "OK"]
+    assert done.stderr.count("\n") == 2 and "Traceback" not in done.stderr
 
 
 def test_data(board: SimulatedBoard, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`bitnet-cli at`: AT commands to a board, one by one or typed."""
 
 import argparse
+import io
 import json
 import sys
 from pathlib import Path
@@ -16,7 +17,13 @@ _READY_TIMEOUT = 10.0  # seconds
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("commands", nargs="*", metavar="command", help="such as 'AT+INFER=\"lights on\"'")
+    parser.add_argument(
+        "commands",
+        nargs="*",
+        metavar="command",
+        help="such as 'AT+INFER=\"lights on\"'; the first that the board refuses ends it with status 2; "
+        "without any they come from the input, all of it, with status 2 at the end if one was refused",
+    )
     parser.add_argument("--port", required=True, help="serial port of the board, or socket://host:port")
     parser.add_argument("--baudrate", type=int, default=115200)
     parser.add_argument("--timeout", type=float, default=30, help="seconds for an answer (default 30)")
@@ -30,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Send, print the replies. Raises BitnetError if the board refuses one of the commands given."""
+    """Send, print the replies. Raises BitnetError if the board refuses one of the commands given or piped."""
     if args.data and len(args.commands) != 1:
         raise BitnetError('--data goes with one command, such as \'AT+FILES="write","user.rules"\'')
     data = read_file(args.data) if args.data else None
@@ -41,8 +48,13 @@ def run(args: argparse.Namespace) -> None:
         elif args.commands:
             for command in args.commands:
                 _show(command, client.command(command), args.json)
-        else:
+        elif sys.stdin.isatty():
+            _offer_completion(client.command("AT+CLAC").lines)
             _converse(client, args.json)
+        else:
+            failed = _converse(client, args.json)
+            if failed:
+                raise BitnetError(f"{failed} of the commands failed")
 
 
 def _show(command: str, response: Response, as_json: bool) -> None:
@@ -59,21 +71,27 @@ def _print(command: str, response: Response, as_json: bool) -> None:
         print(*response.lines, response.final, sep="\n", flush=True)
 
 
-def _converse(client: AtClient, as_json: bool) -> None:
-    """Until the input ends."""
-    if sys.stdin.isatty():
-        _offer_completion(client.command("AT+CLAC").lines)
+def _converse(client: AtClient, as_json: bool) -> int:
+    """Until the input ends; returns how many commands were refused, or could not be sent."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # A line that is not UTF-8 is one that cannot be sent, as others are.
+        sys.stdin.reconfigure(errors="surrogateescape")
+    failed = 0
     while True:
         try:
             command = input("> " if sys.stdin.isatty() else "").strip()
         except EOFError:
-            return
+            return failed
         if not command:
             continue
         try:
-            _print(command, client.command(command), as_json)
+            response = client.command(command)
         except AtError as error:
             print(error, file=sys.stderr)
+            failed += 1
+            continue
+        _print(command, response, as_json)
+        failed += not response.ok
 
 
 def _offer_completion(commands: tuple[str, ...]) -> None:
