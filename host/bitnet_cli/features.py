@@ -24,6 +24,7 @@ _AGE = "age"
 _KINDS = ("min", "max", "mean", "rms", "delta", "slope", _AGE)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _KEYS = {"channel", "kind", "window", "scale", "edges", "above", "below"}
+_LARGEST = 999_999_999  # as of a reading of AT+FEAT
 _LONGEST_WINDOW = 86_400
 _DEFAULT_SCALE = 1000
 
@@ -86,7 +87,7 @@ def read_definitions(path: Path) -> tuple[Feature, ...]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BitnetError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except ValueError as error:  # of UTF-8, of TOML, and of a number of thousands of digits
         raise BitnetError(f"{path}: not TOML: {error}") from error
     try:
         return tuple(_from_table(name, table) for name, table in tables.items())
@@ -111,7 +112,7 @@ def to_dict(feature: Feature) -> dict[str, Any]:
 
 
 def from_dict(fields: Mapping[str, Any]) -> Feature:
-    """The inverse; raises TypeError or KeyError if it is not one."""
+    """The inverse; raises TypeError or KeyError if it is not one, BitnetError if no feature can be so."""
     return Feature(**{**fields, "edges": tuple(fields["edges"])})
 
 
@@ -231,7 +232,8 @@ def _from_table(name: str, table: Any) -> Feature:
     whole = [table[key] for key in ("scale", "window") if key in table]
     if not all(_is_number(n, int | float) for n in numbers) or not all(_is_number(n, int) for n in whole):
         raise BitnetError(
-            f"feature {name}: `edges`, `above` and `below` are numbers, `scale` and `window` whole ones"
+            f"feature {name}: `edges`, `above` and `below` are numbers, `scale` and `window` whole ones, "
+            f"none beyond {_LARGEST}"
         )
     if not isinstance(table.get("channel"), str) or not table["channel"]:
         raise BitnetError(f"feature {name}: `channel` must name the readings it is made of")
@@ -253,7 +255,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _is_number(value: object, kind: Any) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, kind) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
 
 
 def _mean(values: Sequence[int]) -> int:
