@@ -38,3 +38,10 @@ def require_folder(folder: Path) -> None:
         raise BitnetError(f"{folder}: cannot be written: {nearest} is not a folder")
     if not os.access(nearest, os.W_OK):
         raise BitnetError(f"{folder}: cannot be written: no permission in {nearest}")
+
+
+def require_file(path: Path) -> None:
+    """Raise BitnetError if `path` could not be written; neither it nor its folder need exist yet."""
+    require_folder(path.parent)
+    if path.is_dir():
+        raise BitnetError(f"{path}: cannot be written: it is a folder")

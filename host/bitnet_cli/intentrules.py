@@ -6,7 +6,7 @@ A rule is a choice of terms, a term is up to three pieces of text that follow ea
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -76,15 +76,26 @@ class _Step:
     bytes: int
 
 
-def learn(samples: Sequence[Sample], labels: Labels, max_bytes: int, max_rules: int) -> list[str]:
-    """Lines of rules for the intents but `unknown`, whose phrases they should leave alone."""
-    learner = _Learner(samples, labels)
+def learn(
+    samples: Sequence[Sample],
+    labels: Labels,
+    max_bytes: int,
+    max_rules: int,
+    progress: Callable[[int, int], None],
+) -> list[str]:
+    """Lines of rules for the intents but `unknown`, whose phrases they should leave alone.
+
+    progress is called with the intents done and all of them.
+    """
+    learner = _Learner(samples, labels, progress)
     learner.run(max_bytes, max_rules)
     return [learner.line(rule) for rule in learner.rules]
 
 
 class _Learner:
-    def __init__(self, samples: Sequence[Sample], labels: Labels) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], labels: Labels, progress: Callable[[int, int], None]
+    ) -> None:
         self.labels = labels
         self.rules: list[_Rule] = []
         index = {name: i for i, name in enumerate(labels.intents)}
@@ -103,11 +114,12 @@ class _Learner:
         if labels.unknown is not None:
             self._weights[self._intents == index[labels.unknown]] *= _OUT_OF_SCOPE
         self._pools: dict[int, _Pool] = {}
-        for i in known:
+        for done, i in enumerate(known, 1):
             atoms = _best_atoms(found[i], everywhere, int(counts[i]), len(samples))
             pool = self._pool(i, atoms) if atoms else None
             if pool is not None:
                 self._pools[i] = pool
+            progress(done, len(known))
 
     def line(self, rule: _Rule) -> str:
         name = self.labels.intents[rule.intent]

@@ -1,7 +1,7 @@
 """Fallback rules, which answer when the model cannot: made from the phrases that the model is trained on."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from . import intentrules, slotrules
@@ -50,17 +50,26 @@ def read_rules(model: Path) -> bytes | None:
     return data
 
 
-def generate(phrases: Sequence[Phrase], labels: Labels) -> str:
+def generate(phrases: Sequence[Phrase], labels: Labels, report: Callable[[str, int, int, str], None]) -> str:
     """A file of rules, of at most MAX_BYTES, for phrases of `labels`; the same for the same phrases.
 
-    Phrases of the intent `unknown` are those that no rule should match.
+    Phrases of the intent `unknown` are those that no rule should match. Called as report(stage, done, total,
+    note).
     """
+
+    def slots_progress(done: int, total: int) -> None:
+        report("rules of slots", done, total, "")
+
+    def intents_progress(done: int, total: int) -> None:
+        report("rules of intents", done, total, "")
+
     step = -(-len(phrases) // _SAMPLES)
     samples = {sample: phrase for sample, phrase in map(_sample, phrases[::step])}
     room = MAX_BYTES - len(_HEAD)
-    slots = slotrules.learn(_slot_samples(samples.items(), labels), labels.slots, int(_SLOT_SHARE * room))
+    slot_samples = _slot_samples(samples.items(), labels)
+    slots = slotrules.learn(slot_samples, labels.slots, int(_SLOT_SHARE * room), slots_progress)
     room -= sum(len(line.encode()) + 1 for line in slots)
-    lines = intentrules.learn(list(samples), labels, room, MAX_RULES) + slots
+    lines = intentrules.learn(list(samples), labels, room, MAX_RULES, intents_progress) + slots
     return _HEAD + "".join(line + "\n" for line in lines if _is_rule(line))
 
 

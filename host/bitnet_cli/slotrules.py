@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .patterns import check
@@ -29,17 +29,27 @@ class SlotSample:
     """One of as many as its intent has phrases."""
 
 
-def learn(samples: Mapping[str, Sequence[SlotSample]], kinds: dict[str, str], max_bytes: int) -> list[str]:
-    """Lines that find slots: those that find the most values for their bytes, the best of a slot first."""
+def learn(
+    samples: Mapping[str, Sequence[SlotSample]],
+    kinds: dict[str, str],
+    max_bytes: int,
+    progress: Callable[[int, int], None],
+) -> list[str]:
+    """Lines that find slots: those that find the most values for their bytes, the best of a slot first.
+
+    progress is called with the bytes taken and max_bytes.
+    """
     finders = [_Finder(slot, kinds[slot], phrases) for slot, phrases in samples.items() if phrases]
     left = max_bytes
     while True:
         offers = [(finder.best(left), finder) for finder in finders]
         (score, pattern), finder = max(offers, key=lambda offer: offer[0][0], default=((0.0, ""), None))
         if finder is None or score <= 0:
+            progress(max_bytes, max_bytes)
             return [line for finder in finders for line in finder.lines]
         finder.take(pattern)
         left -= len(finder.lines[-1].encode()) + 1
+        progress(max_bytes - left, max_bytes)
 
 
 class _Finder:

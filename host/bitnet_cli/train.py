@@ -121,10 +121,10 @@ def prepare(book: PhraseBook, recipe: Recipe, report: Report) -> Course:
     return Course(examples, tokenizer, labels, lesson.token_vectors if lesson else None, book.features)
 
 
-def make_rules(book: PhraseBook, recipe: Recipe) -> str:
+def make_rules(book: PhraseBook, recipe: Recipe, report: Report) -> str:
     """Fallback rules, made from the phrases that the recipe draws from the book."""
     phrases = _draw_phrases(book, recipe, random.Random(recipe.seed))
-    return rules.generate(phrases, make_labels(book, phrases, recipe))
+    return rules.generate(phrases, make_labels(book, phrases, recipe), report)
 
 
 def _draw_phrases(book: PhraseBook, recipe: Recipe, rng: random.Random) -> list[Phrase]:

@@ -302,7 +302,24 @@ def test_rules(cli: Cli, phrases: Path, tmp_path: Path) -> None:
     size = output.stat().st_size
     assert (done.status, done.out) == (0, f"3 lines, {size:,} bytes  {output}\n")
     assert {line.split("\t")[0] for line in output.read_text().splitlines()[1:]} == {"on", "off", "=lamp"}
+    assert "rules of intents: 100%" in done.err
     assert_refused(cli("rules", tmp_path / "none", "--output", output), "rules", "no such file or folder")
+
+
+def test_rules_find_out_first_that_nothing_can_be_written(cli: Cli, phrases: Path, tmp_path: Path) -> None:
+    before = files(tmp_path)
+    for output in (phrases / "lamps.rules", tmp_path):
+        done = cli("rules", phrases, "--output", output)
+        assert_refused(done, "rules", "cannot be written")
+    assert files(tmp_path) == before
+
+
+def test_rules_name_templates_that_are_left_out(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text("intents: {on: {data: [{sentences: ['<gone> on', 'light on', 'lamp on']}]}}")
+    done = cli("rules", path, "--output", tmp_path / "some.rules")
+    assert done.status == 0
+    assert done.err.splitlines()[0].startswith("bitnet-cli rules: ") and "gone" in done.err.splitlines()[0]
 
 
 @pytest.mark.parametrize(

@@ -53,10 +53,14 @@ def phrases() -> list[Phrase]:
     ]
 
 
+def quiet(*_: object) -> None:
+    """A report that shows nothing."""
+
+
 def make(phrases: list[Phrase]) -> str:
     book = PhraseBook()
     book.fixed = phrases
-    return generate(phrases, make_labels(book, phrases, Recipe()))
+    return generate(phrases, make_labels(book, phrases, Recipe()), quiet)
 
 
 def test_rules_tell_intents_apart_and_find_slots(phrases: list[Phrase]) -> None:
@@ -95,7 +99,13 @@ def test_limits_are_bytes_in_every_alphabet() -> None:
 
 
 def test_home_rules_stay_within_their_limits(book: PhraseBook, recipe: Recipe) -> None:
-    rules = make_rules(book, recipe)
+    reported: dict[str, list[tuple[int, int]]] = {}
+    rules = make_rules(
+        book, recipe, lambda stage, done, total, _: reported.setdefault(stage, []).append((done, total))
+    )
+    assert list(reported) == ["rules of slots", "rules of intents"]
+    for steps in reported.values():
+        assert len(steps) > 3 and steps == sorted(steps) and steps[-1][0] == steps[-1][1]
     lines = rules.splitlines()[1:]
     assert len(rules.encode()) <= MAX_BYTES
     assert sum(not line.startswith("=") for line in lines) <= MAX_RULES
@@ -106,7 +116,7 @@ def test_home_rules_stay_within_their_limits(book: PhraseBook, recipe: Recipe) -
 
 def test_the_stock_rules_are_made_by_their_command() -> None:
     """`bitnet-cli rules host/phrases/home --output device/models/home.rules`."""
-    assert rules_path(STOCK_MODEL).read_text() == make_rules(load([HOME]), Recipe())
+    assert rules_path(STOCK_MODEL).read_text() == make_rules(load([HOME]), Recipe(), quiet)
 
 
 @pytest.mark.parametrize(

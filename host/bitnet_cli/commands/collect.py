@@ -46,11 +46,11 @@ def run(args: argparse.Namespace) -> None:
     extras.require("cloud")
     from ..broker import parse_broker
     from ..collect import Store, collect
-    from ..files import require_folder
+    from ..files import require_file
 
     broker = parse_broker(args.broker, args.ca) if args.broker else None
     if args.output:
-        require_folder(args.output.parent)
+        require_file(args.output)
         _rows_before(args.output)  # what cannot be read is to be told now, not after hours
     if not broker and not args.database.is_file():
         raise BitnetError(

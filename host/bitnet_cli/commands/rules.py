@@ -1,6 +1,7 @@
 """`bitnet-cli rules`: fallback rules from phrases, without training a model."""
 
 import argparse
+import sys
 from pathlib import Path
 
 HELP = "make fallback rules from phrase files, as `bitnet-cli train` does, but without training"
@@ -8,8 +9,12 @@ HELP = "make fallback rules from phrase files, as `bitnet-cli train` does, but w
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("phrases", nargs="+", type=Path, help="phrase files, or folders of them")
-    parser.add_argument("--output", required=True, type=Path, help="the .rules file to write")
+    parser.add_argument(
+        "phrases", nargs="+", type=Path, help="phrase files, or folders of them (test.* is left out)"
+    )
+    parser.add_argument(
+        "--output", required=True, type=Path, help="the .rules file to write, beside the model of that name"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -17,10 +22,16 @@ def run(args: argparse.Namespace) -> None:
     from .. import extras
 
     extras.require("train")
-    from ..files import write_atomically
+    from ..files import require_file, write_atomically
+    from ..progress import Progress
     from ..templates import load
     from ..train import Recipe, make_rules
 
-    rules = make_rules(load(args.phrases), Recipe())
+    require_file(args.output)
+    book = load(args.phrases)
+    for warning in book.warnings:
+        print(f"bitnet-cli rules: {warning}", file=sys.stderr)
+    with Progress() as progress:
+        rules = make_rules(book, Recipe(), progress)
     write_atomically(args.output, rules.encode())
     print(f"{len(rules.splitlines()) - 1} lines, {len(rules.encode()):,} bytes  {args.output}")

@@ -77,8 +77,8 @@ def run(args: argparse.Namespace) -> None:
     require_folder(args.output)
     with Progress() as progress:
         checkpoint = train(book, recipe, progress)
-    checkpoints.save(checkpoint, args.output)
-    write_atomically(args.output / FILE_NAME, make_rules(book, recipe).encode())
+        checkpoints.save(checkpoint, args.output)
+        write_atomically(args.output / FILE_NAME, make_rules(book, recipe, progress).encode())
     evaluation = evaluate(checkpoint, held_out)
     figures = json.dumps(evaluation.as_dict(), indent=2)
     write_atomically(args.output / "report.json", f"{figures}\n".encode())
