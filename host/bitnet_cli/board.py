@@ -30,6 +30,7 @@ class Region:
 
     @property
     def end(self) -> int:
+        """Where the next one can begin."""
         return self.start + self.size
 
 
@@ -158,7 +159,10 @@ def read_board(name: str, boards: Path = BOARDS) -> Board:
 
 
 class Table:
-    """A table of the file whose keys are taken one by one; end() refuses what nobody took."""
+    """A table of the file whose keys are taken one by one; end() refuses what nobody took.
+
+    Methods raise ValueError or TypeError with the path of the key.
+    """
 
     def __init__(self, values: object, name: str) -> None:
         if not isinstance(values, dict):
@@ -167,9 +171,11 @@ class Table:
         self._name = name
 
     def path(self, key: str) -> str:
+        """The key with the tables around it: `flash.size`."""
         return f"{self._name}.{key}" if self._name else key
 
     def take(self, key: str, kind: type) -> Any:
+        """The value of a key that must be there, and of just this type."""
         if key not in self._values:
             raise ValueError(f"'{self.path(key)}' is missing")
         value = self._values.pop(key)
@@ -178,6 +184,7 @@ class Table:
         return value
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
+        """One of some texts."""
         value: str = self.take(key, str)
         if value not in choices:
             raise ValueError(f"{self.path(key)} is {value!r}: it is one of {', '.join(choices)}")
@@ -202,6 +209,7 @@ class Table:
         return key in self._values
 
     def end(self) -> None:
+        """Refuse keys that were not taken."""
         if self._values:
             raise ValueError(f"'{self.path(next(iter(self._values)))}' is not known")
 

@@ -7,7 +7,7 @@ import sys
 
 from .errors import BitnetError
 
-# Each module has NAME, HELP, add_arguments(parser) and run(args).
+# Each module has HELP, add_arguments(parser) and run(args).
 COMMANDS = (
     "demo",
     "sim",

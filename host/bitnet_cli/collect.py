@@ -7,7 +7,6 @@ come twice; records are numbered, which tells these, and those that are missing.
 import json
 import sqlite3
 import ssl
-import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -339,5 +338,5 @@ def _text_of(fields: dict[str, Any], tables: Tables | None) -> str | None:
 
 def _tokens_of(path: Path) -> tuple[Tables, int]:
     """The tokenizer of a model, and its CRC-32 as units give it."""
-    data = read_file(path)
-    return read_section(modelfile.read(data).tokenizer), struct.unpack_from("<I", data, 12)[0]
+    model = modelfile.read(read_file(path))
+    return read_section(model.tokenizer), model.crc32

@@ -202,6 +202,8 @@ class ModelFile:
     labels: bytes
     metadata: dict[str, Any]
     prefix: Prefix | None
+    crc32: int
+    """Of the file, as its header has it and boards name their model by it."""
 
 
 @dataclass(frozen=True)
@@ -283,6 +285,7 @@ def read(data: bytes) -> ModelFile:
         bytes(labels),
         _read_metadata(bytes(metadata)),
         _read_prefix(config, prefix) if prefix else None,
+        _HEADER.unpack_from(data)[4],
     )
 
 

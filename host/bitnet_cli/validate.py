@@ -1,7 +1,6 @@
 """Whether a board computes what the host computes: tokens, logits to the last byte, answers."""
 
 import json
-import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -71,7 +70,7 @@ def wait_until_ready(client: AtClient) -> None:
 
 def _check_model(link: Link, data: bytes, model: Path) -> None:
     path, size, crc, _ = link.ask("model()")
-    expected_size, expected_crc = struct.unpack_from("<II", data, 8)
+    expected_size, expected_crc = len(data), read(data).crc32
     if (size, crc) != (expected_size, expected_crc):
         raise BitnetError(
             f"the board's model {path} ({size:,} bytes, CRC {crc:08X}) is not {model} ({expected_size:,} "

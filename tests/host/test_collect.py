@@ -128,9 +128,9 @@ def test_phrases_to_label(database: Path) -> None:
 
 def test_tokens_become_text(database: Path) -> None:
     """With the model they came from, and with no other."""
-    data = STOCK_MODEL.read_bytes()
-    tokens = encode(from_section(modelfile.read(data).tokenizer), "Set the kitchen to 21 degrees").ids
-    crc32 = int.from_bytes(data[12:16], "little")
+    model = modelfile.read(STOCK_MODEL.read_bytes())
+    tokens = encode(from_section(model.tokenizer), "Set the kitchen to 21 degrees").ids
+    crc32 = model.crc32
     record = {"kind": "phrase", "tokens": tokens, "intent": "unknown", "confidence": 1}
     with Store(database) as store:
         store.add("t", message(0, {**record, "model": crc32}, {**record, "model": crc32 ^ 1}))

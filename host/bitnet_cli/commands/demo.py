@@ -30,6 +30,7 @@ PHRASES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
     parser.add_argument("phrases", nargs="*", metavar="phrase", help="instead of ten reference phrases")
     parser.add_argument(
         "--model", type=Path, default=STOCK_MODEL, metavar="FILE", help="instead of the stock model"
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Start the board, ask, print commands and answers."""
     for phrase in args.phrases:
         check_phrase(phrase)
     with SimulatedBoard(args.model) as board:

@@ -15,6 +15,7 @@ HELP = "start a simulated board and print the port at which it answers AT comman
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
     parser.add_argument(
         "--model", type=Path, default=STOCK_MODEL, metavar="FILE", help="instead of the stock model"
     )
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Start the board, print its port, and wait until Ctrl-C."""
     config = read_config(args.config) if args.config else DEFAULT
     if args.board == SIM.name:
         _simulate(args, config)
