@@ -20,12 +20,11 @@ _LEAST_MTU = const(23)
 _HEADER = const(3)  # bytes of a packet that are not ours
 _ADVERTISE_US = const(250000)
 _RETRY_MS = const(10)
-_NAME_MAX = const(26)  # what fits into an advertisement beside the flags
 
 
 async def serve(service, name: str) -> None:
     """Advertise under a name, and serve whoever connects."""
-    stream = _Stream(name[:_NAME_MAX].encode())
+    stream = _Stream(name.encode())
     while True:
         await stream.wait_for_client()
         await service.serve(stream, stream)
