@@ -15,6 +15,7 @@ from .errors import BitnetError
 LINE_MAX = 256  # bytes of a command line, without its end
 
 _READY_POLL = 0.5  # seconds
+_WORDS = "ATV1"  # result codes as words: a saved ATV0 would have them as numbers
 _DISTINCT = "AT+CMEE?"  # has an answer of its own, and every board knows it
 
 _FINAL = re.compile(r"OK|ERROR|\+CME ERROR: .*")
@@ -130,19 +131,28 @@ class AtClient:
             return self._response(line, deadline)
 
     def wait_until_ready(self, timeout: float) -> None:
-        """Until the board answers, which may be starting; raises AtTimeoutError if it does not in time."""
+        """Until the board answers, which may be starting; raises AtTimeoutError if it does not in time.
+
+        Result codes are words from then on.
+        """
         deadline = time.monotonic() + timeout
         while True:
             try:
-                if self.command("AT", _READY_POLL).ok:
+                response = self.command(_WORDS, _READY_POLL)
+                if response.ok:
                     break
-            except AtTimeoutError:
-                if time.monotonic() > deadline:
-                    raise
-        self._skip_late_answers(deadline)
+                fault = AtTimeoutError(
+                    f"the board at {self._serial.port} answers {_WORDS} with {response.final}"
+                )
+            except AtTimeoutError as error:
+                fault = error
+            if time.monotonic() > deadline:
+                raise fault
+        self._skip_late_answers()
 
-    def _skip_late_answers(self, deadline: float) -> None:
-        """Those to AT that did not come in time: past them is the first answer that none of them can be."""
+    def _skip_late_answers(self) -> None:
+        """Those that did not come in time: past them is the first answer that none of them can be."""
+        deadline = self._deadline(None)
         with self._faults(_DISTINCT):
             self._serial.write(_DISTINCT.encode() + b"\r")
             while not any(line.startswith("+CMEE:") for line in self._response(_DISTINCT, deadline).lines):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+import serial
 from bitnet_cli import at
 from bitnet_cli.paths import DEVICE
 from bitnet_cli.simulator import SimulatedBoard, micropython
@@ -100,6 +101,37 @@ def test_late_answers_of_a_starting_board_are_not_those_to_the_next_command() ->
         with at.AtClient(f"socket://127.0.0.1:{server.getsockname()[1]}") as client:
             client.wait_until_ready(60)
             assert client.command("AT+MODEL?").lines == ('+MODEL: "flash"',)
+
+
+def test_a_board_that_answers_only_errors_is_not_waited_for_without_end() -> None:
+    def serve() -> None:
+        line, _ = server.accept()
+        with line, line.makefile("rb") as received:
+            while received.read(1):
+                line.sendall(b"ERROR\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        with (
+            at.AtClient(f"socket://127.0.0.1:{server.getsockname()[1]}") as client,
+            pytest.raises(at.AtTimeoutError, match="answers ATV1 with ERROR"),
+        ):
+            client.wait_until_ready(0)
+
+
+def test_late_answers_are_skipped_in_a_time_of_its_own() -> None:
+    with SimulatedBoard() as board, at.AtClient(board.port) as client:
+        client.wait_until_ready(0)
+
+
+def test_result_codes_that_were_saved_as_numbers(tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    with SimulatedBoard(storage=storage) as board, serial.Serial(board.port, timeout=20) as line:
+        line.write(b"ATV0\rAT&W\r")
+        assert line.read_until(b"0\r0\r").endswith(b"0\r0\r")
+    with SimulatedBoard(storage=storage) as board, at.AtClient(board.port) as client:
+        client.wait_until_ready(20)
+        assert client.command("ATV?").lines == ("V: 1",)
 
 
 def read_lines(received: IO[bytes], count: int) -> list[bytes]:
