@@ -15,6 +15,7 @@ from .errors import BitnetError
 LINE_MAX = 256  # bytes of a command line, without its end
 
 _READY_POLL = 0.5  # seconds
+_PROMPT_TIMEOUT = 5.0  # seconds: it comes right behind the OK
 _WORDS = "ATV1"  # result codes as words: a saved ATV0 would have them as numbers
 _DISTINCT = "AT+CMEE?"  # has an answer of its own, and every board knows it
 
@@ -117,7 +118,7 @@ class AtClient:
     def send(self, line: str, data: bytes, timeout: float | None = None) -> Response:
         """Send a command without its length and CRC-32, and the data it wants; returns the last response.
 
-        Raises AtError if the board refuses the command.
+        Raises AtError if the board refuses the command or does not ask for data, which then is not sent.
         """
         line = f'{line},{len(data)},"{crc32(data):08X}"'
         response = self.command(line, timeout)
@@ -125,8 +126,9 @@ class AtClient:
             raise AtError(f"the board refuses {line}: {response.final}")
         deadline = self._deadline(timeout)
         with self._faults(line):
-            self._serial.timeout = self.timeout
-            self._serial.read_until(b">")
+            self._serial.timeout = max(0, min(_PROMPT_TIMEOUT, deadline - time.monotonic()))
+            if not self._serial.read_until(b">").endswith(b">"):
+                raise AtError(f"{line} wants no data: send it without")
             self._serial.write(data)
             return self._response(line, deadline)
 

@@ -134,6 +134,15 @@ def test_result_codes_that_were_saved_as_numbers(tmp_path: Path) -> None:
         assert client.command("ATV?").lines == ("V: 1",)
 
 
+def test_data_goes_only_to_a_command_that_asks_for_it() -> None:
+    """Elsewhere it would be command lines."""
+    with SimulatedBoard() as board, at.AtClient(board.port, timeout=2) as client:
+        assert client.command("AT&W").ok
+        with pytest.raises(at.AtError, match="wants no data"):
+            client.send('AT+FILES="read","profile.json"', b"AT+CMEE=2\r")
+        assert client.command("AT+CMEE?").lines == ("+CMEE: 0",)
+
+
 def read_lines(received: IO[bytes], count: int) -> list[bytes]:
     """The next lines, which end in CR."""
     lines = []
