@@ -4,11 +4,12 @@ Emulated figures are cycles of an RP2040, with flash charged as picotiming.py do
 Measured ones are times between the host's writing of a line and its reading of the final result code.
 """
 
+import contextlib
 import json
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def _kv_cache(model: Path) -> int:
 
 
 def bench_port(port: str, board: Board, model: Path, phrases: Sequence[str], report: Report) -> BoardBench:
-    """Measure a board that has been deployed to, which then runs at its default again. Raises BitnetError."""
+    """Measure a board that has been deployed to, which then runs as it is set again. Raises BitnetError."""
     kv_cache, found = _kv_cache(model), []
     for hertz in _frequencies(board):
         report(f"measuring at {hertz // 1_000_000} MHz")
@@ -113,12 +114,32 @@ def bench_port(port: str, board: Board, model: Path, phrases: Sequence[str], rep
             heap, peak, growth = link.ask(f"memory({list(phrases)!r}, {_MEMORY_ROUNDS})")
         with AtClient(port) as client:
             wait_until_ready(client)
-            timed = tuple(_time_phrase(client, phrase) for phrase in phrases)
+            with _fixed(client, hertz):
+                timed = tuple(_time_phrase(client, phrase) for phrase in phrases)
         found.append(AtFrequency(hertz, timed, _per_second(prefill), _per_second(decode)))
-    assert board.clock is not None
-    with Link(port, _SCRIPT) as link:
-        link.run(f"import machine; machine.freq({board.clock.default})")
     return BoardBench(board.name, False, tuple(found), heap, peak, growth, kv_cache, None)
+
+
+@contextlib.contextmanager
+def _fixed(client: AtClient, hertz: int) -> Iterator[None]:
+    """The service at one frequency, which it sets itself when it starts; then as it was."""
+    before = _dvfs(client, "?")
+    try:
+        _dvfs(client, f'="fixed",{hertz}')
+        now = _dvfs(client, "")
+        if not now.startswith(f"{hertz},"):
+            raise BitnetError(f"the board does not run at {hertz} Hz: AT+DVFS says {now}")
+        yield
+    finally:
+        _dvfs(client, f"={before}")
+
+
+def _dvfs(client: AtClient, form: str) -> str:
+    """What AT+DVFS in this form says."""
+    response = client.command(f"AT+DVFS{form}")
+    if not response.ok:
+        raise BitnetError(f"the board refuses AT+DVFS{form}: {response.final}")
+    return "".join(response.lines).removeprefix("+DVFS: ")
 
 
 def _per_second(microseconds: float) -> float:
