@@ -184,10 +184,11 @@ class PicoPort:
         self.pico = pico
         # Clients open the slave; it stays open here as well, or the line would hang up when one leaves.
         self._master, self._slave = os.openpty()
+        os.set_blocking(self._master, False)  # nobody may be reading
         tty.setraw(self._slave)
         self.port = os.ttyname(self._slave)
-        self._files = [self._master, self._slave]
         self._is_open = True
+        self._fault: Exception | None = None
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -200,38 +201,55 @@ class PicoPort:
         self.close()
 
     def close(self) -> None:
-        """Stop the chip; its flash can still be read. May be called again."""
+        """Stop the chip; its flash can still be read. May be called again. Raises as wait() does."""
         self._is_open = False
-        self._thread.join()
-        for file in self._files:
-            os.close(file)
-        self._files = []
+        if self._slave >= 0:
+            self._thread.join()
+            os.close(self._slave)
+            self._slave = -1
+        self._raise_fault()
 
     @property
     def is_running(self) -> bool:
         return self._thread.is_alive()
 
     def wait(self) -> None:
-        """Until the chip stops, which it does not by itself."""
+        """Until the chip stops, which it does not by itself. Raises BitnetError if the emulation failed."""
         self._thread.join()
+        self._raise_fault()
+
+    def _raise_fault(self) -> None:
+        """Once: who has heard of it needs no second error from close()."""
+        fault, self._fault = self._fault, None
+        if isinstance(fault, BitnetError):
+            raise fault
+        if fault is not None:
+            raise BitnetError(f"the emulated board stopped: {type(fault).__name__}: {fault}") from fault
 
     def _serve(self) -> None:
+        try:
+            self._run()
+        except PowerCutError:
+            pass
+        except Exception as fault:  # any of the emulator; raised where somebody waits
+            self._fault = fault
+        finally:
+            os.close(self._master)  # who waits for the chip sees the line hang up
+
+    def _run(self) -> None:
         pico = self.pico
         slept = 0.0
-        try:
-            while self._is_open:
-                # A sleeping chip's time passes in steps of its timers, so it waits for us and not we for it;
-                # else one that wakes now and then would do so all the time.
-                is_idle = pico.is_idle and not pico.received
-                timeout = min(max(slept, _IDLE_POLL), _LONGEST_IDLE_POLL) if is_idle else 0
-                if select.select([self._master], [], [], timeout)[0]:
-                    pico.send(os.read(self._master, 4096))
-                before = pico.clock.nanos
-                pico.run()
-                slept = (pico.clock.nanos - before) / 1e9
-                if pico.received:
-                    sent = os.write(self._master, bytes(pico.received))
-                    del pico.received[:sent]
-        except PowerCutError:
-            self._files.remove(self._master)
-            os.close(self._master)  # who waits for the chip sees the line hang up
+        while self._is_open:
+            # A sleeping chip's time passes in steps of its timers, so it waits for us and not we for it;
+            # else one that wakes now and then would do so all the time.
+            timeout = min(max(slept, _IDLE_POLL), _LONGEST_IDLE_POLL) if pico.is_idle else 0
+            to_write = [self._master] if pico.received else []
+            readable, writable, _ = select.select([self._master], to_write, [], timeout)
+            if readable:
+                pico.send(os.read(self._master, 4096))
+            if writable:
+                sent = os.write(self._master, bytes(pico.received))
+                del pico.received[:sent]
+            before = pico.clock.nanos
+            pico.run()
+            slept = (pico.clock.nanos - before) / 1e9
