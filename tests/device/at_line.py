@@ -7,18 +7,27 @@ import serial
 
 FINAL = re.compile(rb"\r\n(OK|ERROR|\+CME ERROR: [^\r\n]*)\r\n")
 
+_POLL = 0.05  # seconds
+
 
 class Line:
     """A serial line without any knowledge of our commands."""
 
     def __init__(self, port: str) -> None:
-        self._serial = serial.Serial(port, 115200, timeout=0.05)
+        self._serial = serial.Serial(port, 115200, timeout=_POLL)
 
     def close(self) -> None:
         self._serial.close()
 
     def send(self, data: bytes) -> None:
         self._serial.write(data)
+
+    def wait_for(self, text: bytes, timeout: float = 20) -> None:
+        """Read until a text has come, and no further."""
+        self._serial.timeout = timeout
+        data = self._serial.read_until(text)
+        self._serial.timeout = _POLL
+        assert data.endswith(text), data
 
     def results(self, count: int, timeout: float = 20) -> tuple[list[str], bytes]:
         """Wait for `count` final result codes, then a little for more; returns all codes, and all bytes."""

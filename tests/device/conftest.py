@@ -21,6 +21,14 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def large_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """It thinks for dozens of times as long as the random one, and needs 1.5 MB of RAM outside of flash."""
+    path = tmp_path_factory.mktemp("model") / "large.bitnet"
+    path.write_bytes(toy.model(1, hidden_size=256, intermediate_size=512, num_layers=16))
+    return path
+
+
+@pytest.fixture(scope="session")
 def on_device() -> Callable[..., Any]:
     """on_device("script.py", arguments…, lines=[…]) → what it printed, each line parsed as JSON."""
 

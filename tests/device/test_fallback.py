@@ -51,8 +51,8 @@ def test_faults_while_the_model_runs(on_device: Callable[..., Any], random_model
     assert after == first
 
 
-def test_a_deadline(on_device: Callable[..., Any], random_model: Path) -> None:
-    first, by_rule, nothing, after = faults(on_device, "deadline", random_model)
+def test_a_deadline(on_device: Callable[..., Any], large_model: Path) -> None:
+    first, by_rule, nothing, after = faults(on_device, "deadline", large_model)
     assert by_rule == ["rule", "deadline", "by_rule"]
     assert nothing == [None, "deadline", "the deadline has passed"]
     assert after == first

@@ -127,11 +127,9 @@ def test_model_without_labels(tmp_path: Path) -> None:
         assert client.command("AT").ok
 
 
-def test_model_too_large_for_ram(on_device: Callable[..., Any], random_model: Path) -> None:
+def test_model_too_large_for_ram(on_device: Callable[..., Any], large_model: Path) -> None:
     """Outside ROMFS a model needs RAM; the fault says so."""
-    big = random_model.with_name("big.bitnet")
-    big.write_bytes(toy.model(1, hidden_size=256, intermediate_size=512, num_layers=4))
-    (message,) = on_device("load.py", big, heap="128k")
+    (message,) = on_device("load.py", large_model, heap="128k")
     assert "do not fit into RAM; put the model into ROMFS" in message
 
 
@@ -171,8 +169,8 @@ def test_phrases_survive(random_model: Path) -> None:
             )
 
 
-def test_a_deadline(on_device: Callable[..., Any], random_model: Path) -> None:
+def test_a_deadline(on_device: Callable[..., Any], large_model: Path) -> None:
     """A millisecond is too little; nothing is left of it, and the next request is answered as ever."""
-    before, late, after = on_device("deadline.py", random_model)
+    before, late, after = on_device("deadline.py", large_model)
     assert late == "the deadline has passed"
     assert before == after

@@ -46,9 +46,7 @@ def test_numeric_result_codes(line: Line) -> None:
 
 def test_a_slow_command_holds_the_next(line: Line) -> None:
     """The client hears so at once; both are answered, in their order."""
-    line.send(b'AT+GEN="hello",200\r')
-    time.sleep(0.002)
-    line.send(b"AT+GMR\r")
+    line.send(b'AT+GEN="hello",200\rAT+GMR\r')
     codes, data = line.results(2)
     assert codes == ["OK", "OK"]
     assert data.count(b"\r\nbusy p...\r\n") == 1
@@ -244,15 +242,15 @@ def test_rules_have_a_number(line: Line) -> None:
     assert line.ask(b"AT+RULE=99")[0] == "OK"
 
 
-def test_another_channel_waits_for_a_slow_command(random_model: Path) -> None:
+def test_another_channel_waits_for_a_slow_command(large_model: Path) -> None:
     port = free_port()
-    with SimulatedBoard(random_model, config=Config({"TCP": port})) as board:
+    with SimulatedBoard(large_model, config=Config({"TCP": port})) as board:
         slow = Line(board.port)
         with socket.create_connection(("127.0.0.1", port)) as other:
             other.settimeout(10)
             assert other.recv(100) == b"\r\nready\r\n"
             slow.send(b'AT+GEN="hello",250\r')
-            time.sleep(0.003)
+            slow.wait_for(b"+GEN: ")
             other.sendall(b"AT\r")
             data = b""
             while not data.endswith(b"OK\r\n"):
