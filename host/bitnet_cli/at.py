@@ -14,6 +14,7 @@ from .errors import BitnetError
 
 LINE_MAX = 256  # bytes of a command line, without its end
 
+_START_TIMEOUT = 60.0  # seconds that a board may take from reset to its first answer
 _READY_POLL = 0.5  # seconds
 _PROMPT_TIMEOUT = 5.0  # seconds: it comes right behind the OK
 _WORDS = "ATV1"  # result codes as words: a saved ATV0 would have them as numbers
@@ -159,6 +160,13 @@ class AtClient:
             self._serial.write(_DISTINCT.encode() + b"\r")
             while not any(line.startswith("+CMEE:") for line in self._response(_DISTINCT, deadline).lines):
                 pass
+
+    def wait_for_model(self, timeout: float = _START_TIMEOUT) -> None:
+        """As wait_until_ready(); raises AtError as well if the board has not found a model."""
+        self.wait_until_ready(timeout)
+        response = self.command("AT+MODEL?")
+        if not response.ok:
+            raise AtError(f"the board has no model: {response.final}; run `bitnet-cli deploy`")
 
     def infer(self, text: str, timeout: float | None = None) -> Answer:
         """The answer to a phrase; raises AtError if the board has none."""

@@ -25,7 +25,6 @@ from .modelfile import cache_row_size, read
 from .paths import DEVICE
 from .pico import Pico, require_rp2040
 from .picotiming import EMULATED_HZ, TimedPico, Timing
-from .validate import wait_until_ready
 
 _SCRIPT = "checks.py"
 _RP2040_RAM = 264 * 1024
@@ -113,7 +112,7 @@ def bench_port(port: str, board: Board, model: Path, phrases: Sequence[str], rep
             prefill, decode = link.ask(f"speed({_SPEED_TOKENS})")
             heap, peak, growth = link.ask(f"memory({list(phrases)!r}, {_MEMORY_ROUNDS})")
         with AtClient(port) as client:
-            wait_until_ready(client)
+            client.wait_for_model()
             with _fixed(client, hertz):
                 timed = tuple(_time_phrase(client, phrase) for phrase in phrases)
         found.append(AtFrequency(hertz, timed, _per_second(prefill), _per_second(decode)))

@@ -32,7 +32,6 @@ TEXTS = (
 """Whitespace, case, digits, quotes, and bytes that are no ASCII: where tokenizers differ."""
 
 _GOLDEN_TOKENS = 12
-_START_TIMEOUT = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -55,17 +54,9 @@ def validate(port: str, model: Path, phrases: Sequence[str]) -> list[Check]:
         _check_model(link, data, model)
         checks = [_compare_tokens(link, data), _compare_logits(link, data)]
     with AtClient(port) as client:
-        wait_until_ready(client)
+        client.wait_for_model()
         answers = [client.infer(phrase) for phrase in phrases]
     return [*checks, _compare_answers(model, phrases, answers)]
-
-
-def wait_until_ready(client: AtClient) -> None:
-    """Until the board's service has started. Raises BitnetError if it has not found a model."""
-    client.wait_until_ready(_START_TIMEOUT)
-    response = client.command("AT+MODEL?")
-    if not response.ok:
-        raise BitnetError(f"the board has no model: {response.final}; run `bitnet-cli deploy`")
 
 
 def _check_model(link: Link, data: bytes, model: Path) -> None:

@@ -8,7 +8,6 @@ from bitnet_cli.at import AtClient
 from bitnet_cli.board import read_board
 from bitnet_cli.firmware import build_firmware, build_rp2
 from bitnet_cli.pico import Pico
-from bitnet_cli.validate import wait_until_ready
 from littlefs import LittleFS
 
 BOARD = read_board("rp2040_pico")
@@ -84,6 +83,6 @@ def quiet(stage: str, done: int, total: int) -> None:
 def model_line(port: str) -> str:
     """What the started board says of its model."""
     with AtClient(port) as client:
-        wait_until_ready(client)
+        client.wait_for_model()
         (line,) = client.command("AT+MODEL?").lines
         return line

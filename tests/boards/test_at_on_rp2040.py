@@ -10,7 +10,6 @@ from bitnet_cli.at import AtClient
 from bitnet_cli.image import build_image
 from bitnet_cli.paths import STOCK_MODEL
 from bitnet_cli.pico import Pico, PicoPort
-from bitnet_cli.validate import wait_until_ready
 from pico_boards import BOARD
 from pico_clocks import DieTemperature
 from pico_uart import UartPico
@@ -39,7 +38,7 @@ def port(request: pytest.FixtureRequest) -> Iterator[str]:
     kind = UartPico if request.param == "uart" else Pico
     with PicoPort(kind(image.flash(), [DieTemperature(27)])) as pico:
         with AtClient(pico.port) as client:
-            wait_until_ready(client)
+            client.wait_for_model()
         yield pico.port
 
 

@@ -143,6 +143,15 @@ def test_data_goes_only_to_a_command_that_asks_for_it() -> None:
         assert client.command("AT+CMEE?").lines == ("+CMEE: 0",)
 
 
+def test_a_board_without_a_model_is_not_waited_for() -> None:
+    with (
+        SimulatedBoard(None) as board,
+        at.AtClient(board.port) as client,
+        pytest.raises(at.AtError, match="no model: ERROR; run `bitnet-cli deploy`"),
+    ):
+        client.wait_for_model()
+
+
 def read_lines(received: IO[bytes], count: int) -> list[bytes]:
     """The next lines, which end in CR."""
     lines = []
