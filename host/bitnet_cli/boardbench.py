@@ -5,7 +5,6 @@ Measured ones are times between the host's writing of a line and its reading of 
 """
 
 import contextlib
-import json
 import math
 import statistics
 import time
@@ -24,6 +23,7 @@ from .link import Link
 from .modelfile import cache_row_size, read
 from .paths import DEVICE
 from .pico import Pico, require_rp2040
+from .picorepl import Repl
 from .picotiming import EMULATED_HZ, TimedPico, Timing
 
 _SCRIPT = "checks.py"
@@ -32,7 +32,6 @@ _SPEED_TOKENS = 8
 _MEMORY_ROUNDS = 3
 _REPEATS = 20
 _SETTLE_NANOS = 200e6
-_PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
 _FINAL = (b"OK\r\n", b"ERROR\r\n")
 
 
@@ -169,7 +168,8 @@ def bench_emulated(board: Board, model: Path, phrases: Sequence[str], report: Re
         report(f"counting {phrase!r}" if phrase else "starting")
         counted.append(_count_line(pico, timed, f"AT+INFER={quote(phrase)}" if phrase else "AT"))
     report("counting tokens")
-    repl = _Repl(pico, _SCRIPT)
+    repl = Repl(pico)
+    repl.run((DEVICE / _SCRIPT).read_text(encoding="utf-8"))
     heap, peak, growth = repl.ask(f"memory({list(phrases)!r}, {_MEMORY_ROUNDS})")
     speeds = repl.ask(f"speed({_SPEED_TOKENS})", timed)
     found = tuple(
@@ -203,29 +203,3 @@ def _settle(pico: Pico) -> None:
     until = pico.clock.nanos + _SETTLE_NANOS
     while pico.clock.nanos < until and pico.run():
         pass
-
-
-class _Repl:
-    """The raw REPL of an emulated board, with a script of device/ running there."""
-
-    def __init__(self, pico: Pico, script: str) -> None:
-        self._pico = pico
-        pico.send(b"\r\x03\x03\x01")
-        pico.wait_for(_PROMPT)
-        pico.send(b"\x04")  # a soft reset, for an empty heap
-        pico.wait_for(_PROMPT)
-        self._run((DEVICE / script).read_text(encoding="utf-8"), None)
-
-    def ask(self, call: str, timed: TimedPico | None = None) -> Any:
-        """The JSON that a call prints, run with flash charged or without."""
-        return json.loads(self._run(call, timed))
-
-    def _run(self, code: str, timed: TimedPico | None) -> bytes:
-        pico = self._pico
-        pico.send(code.encode() + b"\x04")
-        if timed is not None:
-            timed.run(lambda: pico.received.endswith(b"\x04>"))
-        output, error = pico.wait_for(b"\x04>").removeprefix(b"OK").removesuffix(b"\x04>").split(b"\x04")
-        if error:
-            raise BitnetError(f"the emulated board says: {error.decode(errors='replace')}")
-        return output

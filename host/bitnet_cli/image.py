@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,22 +71,28 @@ def build_image(
 
 
 def _filesystem(board: Board, config: Config, region: Region, more: Sequence[File]) -> bytes:
-    """A littlefs with what `deploy` would write beside our firmware, and more files."""
+    """What `deploy` would write beside our firmware, and more files."""
+    files = (*unit_files(board, config, is_frozen=True), *more)
+    return littlefs_image({file.path: file.data for file in files}, region.size)
+
+
+def littlefs_image(files: Mapping[str, bytes], size: int) -> bytes:
+    """A file system of this many bytes with these files, by their paths."""
     filesystem = LittleFS(
         block_size=_BLOCK,
-        block_count=region.size // _BLOCK,
+        block_count=size // _BLOCK,
         prog_size=_PAGE,
         read_size=32,
         cache_size=_PAGE,
         lookahead_size=32,
         disk_version=_DISK_VERSION,
     )
-    for file in (*unit_files(board, config, is_frozen=True), *more):
-        folder = file.path.rpartition("/")[0]
+    for path, data in files.items():
+        folder = path.rpartition("/")[0]
         if folder:
             filesystem.makedirs(folder, exist_ok=True)
-        with filesystem.open(file.path, "wb") as target:
-            target.write(file.data)
+        with filesystem.open(path, "wb") as target:
+            target.write(data)
     return bytes(filesystem.context.buffer)
 
 

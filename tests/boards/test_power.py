@@ -8,10 +8,12 @@ import ina226_chip
 import pytest
 from bitnet_cli import simulator
 from bitnet_cli.board import CONFIG_NAME, Ina226, Power
+from bitnet_cli.image import littlefs_image
 from bitnet_cli.pico import Pico
+from bitnet_cli.picorepl import Repl
 from bitnet_cli.picotiming import EMULATED_HZ, TimedPico
 from ina226_chip import Ina226Chip
-from pico_boards import BOARD, Console, filesystem, firmware
+from pico_boards import BOARD, firmware
 from pico_clocks import DieTemperature, PicoClocks
 from pico_uart import QuietUarts
 
@@ -38,32 +40,28 @@ def refused(function, *arguments):
 
 
 class Unit:
-    """A console, and what the test changes around the chip."""
+    """A REPL, and what the test changes around the chip."""
 
     def __init__(self) -> None:
         assert BOARD.flash is not None
         self.clocks = PicoClocks()
         self.die = DieTemperature(30)
         self.sensor = Ina226Chip(self.clocks, BUS, alert=ALERT)
-        files = filesystem({CONFIG_NAME: WITH_SENSOR.config()}, BOARD.flash.filesystem.size)
+        files = littlefs_image({CONFIG_NAME: WITH_SENSOR.config()}, BOARD.flash.filesystem.size)
         flash = {0: firmware(), BOARD.flash.filesystem.start: files}
         devices = [self.clocks, self.die, self.sensor, QuietUarts()]
         self.pico = Pico(flash, devices)
-        self.console = Console(self.pico)
+        self.repl = Repl(self.pico)
         self._timed = TimedPico(self.pico)
         self.run(IMPORTS)
 
     def run(self, code: str) -> list[str]:
-        return self.console.run(code)
+        return self.repl.run(code)
 
     def microseconds(self, code: str) -> int:
         """What it prints, with flash as slow as it is."""
-        received = self.pico.received
-        self.pico.send(code.encode() + b"\x04")
-        self._timed.run(lambda: received.endswith(b"\x04>"))
-        printed = received.removeprefix(b"OK").split(b"\x04")[0]
-        received.clear()
-        return int(printed)
+        (line,) = self.repl.run(code, self._timed)
+        return int(line)
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +239,7 @@ def test_averages(unit: Unit) -> None:
     (printed,) = unit.run(
         "sensor.configure(16, 1100, 1100)\ntime.sleep_ms(36)\nprint(sensor.current_microamperes())"
     )
-    assert int(printed) == pytest.approx(17_600, abs=5_000)  # the console takes some ms
+    assert int(printed) == pytest.approx(17_600, abs=5_000)  # the REPL takes some ms
 
 
 def test_ready(unit: Unit) -> None:

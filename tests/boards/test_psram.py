@@ -7,12 +7,13 @@ from bitnet_cli import romfs
 from bitnet_cli.board import CONFIG_NAME, Board, read_board
 from bitnet_cli.build import module_path
 from bitnet_cli.firmware import build_firmware
+from bitnet_cli.image import littlefs_image
 from bitnet_cli.modelfile import BINARY, PSRAM_BURST, TERNARY, Config, split
 from bitnet_cli.oracle import Oracle
 from bitnet_cli.paths import DEVICE
 from bitnet_cli.pico import Pico
+from bitnet_cli.picorepl import Repl
 from bitnet_cli.random_model import random_model
-from pico_boards import Console, filesystem
 from psram_chip import ID, SIZE, PsramChip
 
 PICO_FLASH_AND_SRAM = (2 << 20) + (264 << 10)
@@ -57,16 +58,14 @@ def chips() -> Iterator[list[PsramChip]]:
         assert chip.violations == []
 
 
-Start = Callable[..., Console]
+Start = Callable[..., Repl]
 
 
 @pytest.fixture
 def start(board: Board, firmware: bytes, chips: list[PsramChip]) -> Start:
     """start(chip or None, files of the file system, files of the ROMFS)."""
 
-    def start(
-        chip: PsramChip | None, files: Mapping[str, bytes] = {}, rom: Mapping[str, bytes] = {}
-    ) -> Console:
+    def start(chip: PsramChip | None, files: Mapping[str, bytes] = {}, rom: Mapping[str, bytes] = {}) -> Repl:
         assert board.flash is not None
         chips.extend([chip] if chip else [])
         content = {
@@ -76,10 +75,10 @@ def start(board: Board, firmware: bytes, chips: list[PsramChip]) -> Start:
         }
         flash = {
             0: firmware,
-            board.flash.filesystem.start: filesystem(content, board.flash.filesystem.size),
+            board.flash.filesystem.start: littlefs_image(content, board.flash.filesystem.size),
             board.flash.romfs.start: romfs.image(dict(rom)),
         }
-        return Console(Pico(flash, [chip] if chip else []))
+        return Repl(Pico(flash, [chip] if chip else []))
 
     return start
 
@@ -96,18 +95,18 @@ def pattern(size: int) -> bytes:
 
 
 def test_the_chip_tells_its_id(start: Start) -> None:
-    console = start(new_chip())
-    assert console.run(OPEN + "print(psram.id.hex(), psram.size)") == [f"{ID[:4].hex()} {SIZE}"]
+    repl = start(new_chip())
+    assert repl.run(OPEN + "print(psram.id.hex(), psram.size)") == [f"{ID[:4].hex()} {SIZE}"]
     # Once more: from QPI, with programs and channels that the first one has given up.
     again = "psram.close()\npsram.close()\npsram = Psram(8, 9, 10)\nprint(psram.id.hex())"
-    assert console.run(again) == [ID[:4].hex()]
+    assert repl.run(again) == [ID[:4].hex()]
 
 
 def test_without_a_chip(start: Start) -> None:
     attempt = PSRAM + "try:\n    Psram(8, 9, 10)\nexcept PsramError as error:\n    print(error)\n"
-    console = start(None)
+    repl = start(None)
     for _ in range(8):  # more often than there are DMA channels for
-        (line,) = console.run(attempt)
+        (line,) = repl.run(attempt)
         assert line.startswith("no PSRAM at its pins: the ID reads ")
 
 
@@ -125,21 +124,21 @@ SPANS = [
 
 def test_any_address_and_length(start: Start) -> None:
     chip = new_chip()
-    console = start(chip)
-    console.run(OPEN + "def pattern(size):\n    return bytes(7 * i + (i >> 8) & 0xFF for i in range(size))\n")
+    repl = start(chip)
+    repl.run(OPEN + "def pattern(size):\n    return bytes(7 * i + (i >> 8) & 0xFF for i in range(size))\n")
     for address, size in SPANS:
         first, end = max(0, address - 3), min(SIZE, address + size + 3)
         chip.memory[first:end] = b"\xa5" * (end - first)
-        console.run(f"psram.write({address}, pattern({size}))")
+        repl.run(f"psram.write({address}, pattern({size}))")
         written = bytes(chip.memory[first:end])
         before, after = b"\xa5" * (address - first), b"\xa5" * (end - address - size)
         assert written == before + pattern(size) + after, (address, size)
         read = f"data = bytearray({end - first})\npsram.readinto({first}, data)\nprint(data.hex())"
-        assert console.run(read) == [written.hex()], (address, size)
+        assert repl.run(read) == [written.hex()], (address, size)
 
 
 def test_what_does_not_fit_is_refused(start: Start) -> None:
-    console = start(new_chip())
+    repl = start(new_chip())
     for call in (
         f"psram.write({SIZE}, b'1')",
         f"psram.write({SIZE - 1}, b'12')",
@@ -149,7 +148,7 @@ def test_what_does_not_fit_is_refused(start: Start) -> None:
         "Psram(8, 10, 11)",
     ):
         refused = f"try:\n    {call}\nexcept PsramError as error:\n    print('refused')\n"
-        assert console.run(OPEN + refused + "psram.close()") == ["refused"]
+        assert repl.run(OPEN + refused + "psram.close()") == ["refused"]
 
 
 def test_self_test(start: Start) -> None:
@@ -187,14 +186,14 @@ def test_layers_are_copied_into_psram(start: Start, weight_type: int) -> None:
     model = small_model(weight_type)
     resident, layers = split(model)
     chip = new_chip()
-    console = start(chip, {"small.layers": layers}, {"small.bitnet": resident})
-    assert console.run(LOAD) == ["loaded"]
+    repl = start(chip, {"small.layers": layers}, {"small.bitnet": resident})
+    assert repl.run(LOAD) == ["loaded"]
     assert chip.memory[: len(layers)] == layers
     pieces = [TOKENS[:1], TOKENS[1:], [7, 7, 7, 7]]
-    assert console.run(FEED.format(pieces=pieces)) == expected(model, pieces)
+    assert repl.run(FEED.format(pieces=pieces)) == expected(model, pieces)
     # They are still there after the model is closed: now only read.
     bursts, before = chip.bursts, bytes(chip.memory)
-    assert console.run("model.close()" + LOAD + FEED.format(pieces=pieces)) == [
+    assert repl.run("model.close()" + LOAD + FEED.format(pieces=pieces)) == [
         "loaded",
         *expected(model, pieces),
     ]
@@ -228,10 +227,10 @@ def test_layers_in_psram_without_a_file(start: Start) -> None:
     resident, layers = split(small_model())
     chip = new_chip()
     chip.memory[: len(layers)] = layers
-    console = start(chip, {}, {"small.bitnet": resident})
-    assert console.run(LOAD) == ["loaded"]
+    repl = start(chip, {}, {"small.bitnet": resident})
+    assert repl.run(LOAD) == ["loaded"]
     chip.memory[: len(layers)] = flipped(layers)
-    (line,) = console.run("model.close()" + LOAD)
+    (line,) = repl.run("model.close()" + LOAD)
     assert "PSRAM does not hold its layers" in line
 
 
@@ -247,11 +246,11 @@ def test_fetching_overlaps_computing(start: Start) -> None:
     chip.memory[: len(layers)] = layers
     cycles = []
     for rom in ({"m.bitnet": model}, {"m.bitnet": resident}):
-        console = start(chip, {}, rom)
-        console.run(LOAD + "ids = array('H', [1])\nmodel.feed(ids, 1)")
-        before, chip.selected_ns = console.pico.cycles, 0
-        console.run("model.feed(ids, 1)")
-        cycles.append(console.pico.cycles - before)
+        repl = start(chip, {}, rom)
+        repl.run(LOAD + "ids = array('H', [1])\nmodel.feed(ids, 1)")
+        before, chip.selected_ns = repl.pico.cycles, 0
+        repl.run("model.feed(ids, 1)")
+        cycles.append(repl.pico.cycles - before)
     in_place, streamed = cycles
     fetching = chip.selected_ns // 8
     assert streamed < 0.9 * (in_place + fetching)
@@ -265,7 +264,7 @@ def test_a_model_larger_than_flash_and_sram(start: Start) -> None:
     assert len(layers) > PICO_FLASH_AND_SRAM
     chip = new_chip()
     chip.memory[: len(layers)] = layers
-    console = start(chip, {}, {"large.bitnet": resident})
-    assert console.run(LOAD) == ["loaded"]
+    repl = start(chip, {}, {"large.bitnet": resident})
+    assert repl.run(LOAD) == ["loaded"]
     pieces = [TOKENS]
-    assert console.run(FEED.format(pieces=pieces)) == expected(model, pieces)
+    assert repl.run(FEED.format(pieces=pieces)) == expected(model, pieces)

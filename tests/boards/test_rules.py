@@ -1,14 +1,12 @@
 """Fallback rules in an emulated RP2040's real firmware: its stack is 8 KB, and its cycles are counted."""
 
-from collections.abc import Iterator
-
 import pytest
 from bitnet_cli.image import build_image
 from bitnet_cli.paths import STOCK_MODEL
 from bitnet_cli.pico import Pico
+from bitnet_cli.picorepl import Repl
 from pico_boards import BOARD, firmware
 
-PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
 ROUND = "timer for 5 minutes water set the lights at on the of my "
 LONG = [(ROUND * 5)[:245], "x" * 245, ("a " * 123)[:245], ("on " * 82)[:245], "1" * 245]
 SCRIPT = """
@@ -29,42 +27,32 @@ end = deepest()
 
 
 @pytest.fixture(scope="module")
-def pico() -> Iterator[Pico]:
-    """At the REPL, with the rules open."""
+def repl() -> Repl:
+    """With the rules open."""
     pico = Pico(build_image(BOARD, STOCK_MODEL, print, firmware()).flash())
     pico.wait_for_usb()
     pico.wait_for(b"ready\r\n")
-    pico.send(b"\r\x03\x03\x01")
-    pico.wait_for(PROMPT)
-    pico.send(b"\x04")
-    pico.wait_for(PROMPT)
-    assert run(pico, SCRIPT) == ""
-    yield pico
+    repl = Repl(pico)
+    assert repl.run(SCRIPT) == []
+    return repl
 
 
-def run(pico: Pico, code: str) -> str:
-    pico.send(code.encode() + b"\x04")
-    printed, error = pico.wait_for(b"\x04>").removeprefix(b"OK").removesuffix(b"\x04>").split(b"\x04")
-    assert not error, error.decode()
-    return printed.decode().strip()
-
-
-def test_rules_of_a_board_are_found(pico: Pico) -> None:
-    assert run(pico, "print(rules.path)") == "/models/home.rules"
-    assert run(pico, "print(rules.match('Turn on the lights in the Kitchen')[0])") == "light_on"
+def test_rules_of_a_board_are_found(repl: Repl) -> None:
+    assert repl.run("print(rules.path)") == ["/models/home.rules"]
+    assert repl.run("print(rules.match('Turn on the lights in the Kitchen')[0])") == ["light_on"]
 
 
 @pytest.mark.parametrize("text", LONG)
-def test_three_kilobytes_of_stack_do_for_any_phrase(pico: Pico, text: str) -> None:
-    run(pico, f"answer({text!r}, end - 3000)")
-    assert run(pico, "print(rules.skipped)") == "0"
+def test_three_kilobytes_of_stack_do_for_any_phrase(repl: Repl, text: str) -> None:
+    repl.run(f"answer({text!r}, end - 3000)")
+    assert repl.run("print(rules.skipped)") == ["0"]
 
 
-def test_cycles(pico: Pico) -> None:
+def test_cycles(repl: Repl) -> None:
     """Flash not charged, which adds half as much to a short phrase."""
     for text, most in (("what's the temp?", 8_000_000), *((text, 30_000_000) for text in LONG)):
-        before = pico.cycles
-        run(pico, f"rules.match({text!r})")
-        cycles = pico.cycles - before
+        before = repl.pico.cycles
+        repl.run(f"rules.match({text!r})")
+        cycles = repl.pico.cycles - before
         print(f"{cycles:,} cycles for {text[:30]!r}")
         assert cycles <= most

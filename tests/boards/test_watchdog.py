@@ -7,9 +7,10 @@ from bitnet_cli import romfs
 from bitnet_cli.at import AtClient, AtTimeoutError
 from bitnet_cli.config import Config
 from bitnet_cli.deploy import rules_files, unit_files
+from bitnet_cli.image import littlefs_image
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
 from bitnet_cli.pico import Pico, PicoPort
-from pico_boards import BOARD, filesystem, firmware
+from pico_boards import BOARD, firmware
 
 TIMEOUT_MS = 1000
 
@@ -36,7 +37,7 @@ def client() -> Iterator[AtClient]:
     flash = {
         0: firmware(),
         BOARD.flash.romfs.start: romfs.image({STOCK_MODEL.name: STOCK_MODEL.read_bytes()}),
-        BOARD.flash.filesystem.start: filesystem(files, BOARD.flash.filesystem.size),
+        BOARD.flash.filesystem.start: littlefs_image(files, BOARD.flash.filesystem.size),
     }
     with PicoPort(Pico(flash)) as port, AtClient(port.port, timeout=120) as client:
         client.wait_until_ready(300)
