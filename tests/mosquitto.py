@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 import pytest
+from bitnet_cli.config import Config
 
 _TIMEOUT = 20.0
 
@@ -85,3 +86,9 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def config_without_broker() -> Config:
+    """A unit's that is to publish where nobody listens."""
+    sync = {"host": "127.0.0.1", "port": free_port(), "cap": 65536, "unit": "u"}
+    return Config({"SYNC": sync | dict.fromkeys(("ca", "topic", "user", "password"))})

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from bitnet_cli.at import AtClient, Response
 from bitnet_cli.board import read_board
-from bitnet_cli.config import Config
 from bitnet_cli.image import build_image
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
 from bitnet_cli.pico import Pico, PicoPort
 from bitnet_cli.simulator import SimulatedBoard
+from mosquitto import config_without_broker
 from pico_clocks import DieTemperature
 
 README = DEVICE / "README.md"
@@ -71,13 +71,11 @@ def _row(call: ast.Call, docs: dict[str, str | None]) -> Row:
 @contextmanager
 def _boards() -> Iterator[Callable[[Row], AtClient]]:
     """The board on which a command shows what it does."""
-    sync = {"host": "127.0.0.1", "port": 1, "cap": 65536, "unit": "unit-7"}
-    config = Config({"SYNC": sync | dict.fromkeys(("ca", "topic", "user", "password"))})
     image = build_image(read_board("rp2040_pico"), STOCK_MODEL, print)
     with (
         SimulatedBoard() as stock,
         SimulatedBoard(DEVICE / "models" / "occupancy.bitnet") as office,
-        SimulatedBoard(config=config) as online,
+        SimulatedBoard(config=config_without_broker()) as online,
         PicoPort(Pico(image.flash(), [DieTemperature(27)])) as pico,
         AtClient(stock.port) as at_stock,
         AtClient(office.port) as at_office,

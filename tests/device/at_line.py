@@ -2,6 +2,8 @@
 
 import re
 import time
+from types import TracebackType
+from typing import Self
 
 import serial
 
@@ -16,7 +18,12 @@ class Line:
     def __init__(self, port: str) -> None:
         self._serial = serial.Serial(port, 115200, timeout=_POLL)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._serial.close()
 
     def send(self, data: bytes) -> None:

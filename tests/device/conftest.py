@@ -2,13 +2,15 @@
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import toy
+from at_line import Line
 from bitnet_cli import simulator
+from bitnet_cli.simulator import SimulatedBoard
 
 SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -26,6 +28,21 @@ def large_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "large.bitnet"
     path.write_bytes(toy.model(1, hidden_size=256, intermediate_size=512, num_layers=16))
     return path
+
+
+@pytest.fixture(scope="module")
+def board(random_model: Path) -> Iterator[SimulatedBoard]:
+    with SimulatedBoard(random_model) as board:
+        yield board
+
+
+@pytest.fixture
+def line(board: SimulatedBoard) -> Iterator[Line]:
+    """With the modes that a board starts with."""
+    with Line(board.port) as line:
+        line.send(b"\rATE0\rAT+CMEE=0\r")
+        line.results(2)
+        yield line
 
 
 @pytest.fixture(scope="session")

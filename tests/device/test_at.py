@@ -3,29 +3,12 @@
 import random
 import re
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from at_line import Line
 from bitnet_cli.simulator import SimulatedBoard
 
 INFER = rb'\r\n\+INFER: "\w+",\d+,"[^"]*","model",\d+,\d+,0\r\n'
-
-
-@pytest.fixture(scope="module")
-def board(random_model: Path) -> Iterator[SimulatedBoard]:
-    with SimulatedBoard(random_model) as board:
-        yield board
-
-
-@pytest.fixture
-def line(board: SimulatedBoard) -> Iterator[Line]:
-    line = Line(board.port)
-    line.send(b"\rATE0\rAT+CMEE=0\r")
-    line.results(2)
-    yield line
-    line.close()
 
 
 def test_says_ready(board: SimulatedBoard) -> None:
@@ -214,14 +197,12 @@ def test_noise(line: Line) -> None:
 
 def test_survives_reconnection(board: SimulatedBoard) -> None:
     """A client leaves in the middle of a line; the next one is answered after its first line end."""
-    first = Line(board.port)
-    first.send(b'AT+INFER="half a l')
-    first.close()
-    second = Line(board.port)
-    second.send(b"\r")
-    second.results(1)
-    assert second.ask(b"AT")[0] == "OK"
-    second.close()
+    with Line(board.port) as first:
+        first.send(b'AT+INFER="half a l')
+    with Line(board.port) as second:
+        second.send(b"\r")
+        second.results(1)
+        assert second.ask(b"AT")[0] == "OK"
 
 
 def test_heap_stays(line: Line) -> None:

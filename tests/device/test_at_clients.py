@@ -3,13 +3,12 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import at_clients
 import pytest
-from bitnet_cli.config import Config
 from bitnet_cli.paths import DEVICE
 from bitnet_cli.simulator import SimulatedBoard
+from mosquitto import config_without_broker
 
 Ask = Callable[[str], tuple[str, str]]
 """ask(command) → (final result code, lines of information)."""
@@ -80,12 +79,6 @@ REFUSED = {
 """What this board has not, or refuses: the code of its +CME ERROR."""
 
 
-@pytest.fixture(scope="module")
-def board(random_model: Path) -> Iterator[SimulatedBoard]:
-    with SimulatedBoard(random_model) as board:
-        yield board
-
-
 @contextmanager
 def open_client(kind: str, board: SimulatedBoard) -> Iterator[Ask]:
     with getattr(at_clients, kind)(board.port) as client:
@@ -152,9 +145,7 @@ def test_sensor_features(client_kind: str) -> None:
 
 
 def test_sync_without_a_broker(client_kind: str) -> None:
-    sync = {"host": "127.0.0.1", "port": 1, "cap": 65536, "unit": "u"}
-    config = Config({"SYNC": sync | dict.fromkeys(("ca", "topic", "user", "password"))})
-    with SimulatedBoard(config=config) as board, open_client(client_kind, board) as ask:
+    with SimulatedBoard(config=config_without_broker()) as board, open_client(client_kind, board) as ask:
         assert ask("AT+SYNC=1")[0] == "OK"
         assert ask("AT+SYNC?") == ("OK", "+SYNC: 1")
         assert ask("AT+FALLBACK=7,1000")[0] == "OK"

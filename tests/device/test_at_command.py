@@ -1,34 +1,15 @@
 """`bitnet-cli at` as a user runs it."""
 
 import json
-import os
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+import command_line
 from bitnet_cli.simulator import SimulatedBoard
 
 
-@pytest.fixture(scope="module")
-def board(random_model: Path) -> Iterator[SimulatedBoard]:
-    with SimulatedBoard(random_model) as board:
-        yield board
-
-
 def at(board: SimulatedBoard, *arguments: object, typed: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bitnet_cli.cli", "at", "--port", board.port, *map(str, arguments)]
-    return subprocess.run(
-        command,
-        input=typed,
-        capture_output=True,
-        text=True,
-        errors="surrogateescape",
-        timeout=60,
-        check=False,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},  # as most locales have it
-    )
+    return command_line.run("at", "--port", board.port, *arguments, typed=typed)
 
 
 def test_one_shot(board: SimulatedBoard) -> None:

@@ -1,11 +1,10 @@
 """What a user said stays with the user, whatever commands are sent and whatever goes wrong."""
 
-import socket
 from pathlib import Path
 
 from bitnet_cli.at import AtClient
-from bitnet_cli.config import Config
 from bitnet_cli.simulator import SimulatedBoard
+from mosquitto import config_without_broker
 
 CANARY = "xylophonequark"
 COMMANDS = (
@@ -30,11 +29,10 @@ COMMANDS = (
 
 def stored(model: Path, storage: Path, consent: int) -> bytes:
     """The flash of a unit with sync after all of the commands, with nobody at the broker's port."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    sync = {"host": "127.0.0.1", "port": port, "cap": 65536, "unit": "u"}
-    config = Config({"SYNC": sync | dict.fromkeys(("ca", "topic", "user", "password"))})
-    with SimulatedBoard(model, config=config, storage=storage) as board, AtClient(board.port) as client:
+    with (
+        SimulatedBoard(model, config=config_without_broker(), storage=storage) as board,
+        AtClient(board.port) as client,
+    ):
         assert client.command("AT+CMEE=2").ok
         assert client.command(f"AT+SYNC={consent}").ok
         for command in COMMANDS:

@@ -4,20 +4,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 from bitnet_cli.at import AtClient
 from bitnet_cli.commands.demo import PHRASES
-
-
-def cli(*arguments: object, typed: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bitnet_cli.cli", *map(str, arguments)]
-    return subprocess.run(command, input=typed, capture_output=True, text=True, timeout=60, check=False)
+from command_line import BITNET_CLI, run
 
 
 def test_prints_exchanges(random_model: Path) -> None:
-    done = cli("demo", "--model", random_model)
+    done = run("demo", "--model", random_model)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     for phrase in PHRASES:
@@ -28,7 +23,7 @@ def test_prints_exchanges(random_model: Path) -> None:
 
 def test_json(random_model: Path) -> None:
     phrases = ["What's the temp?", 'say "ö" \\ \n', "Wärme 北京"]
-    done = cli("demo", "--model", random_model, "--json", *phrases)
+    done = run("demo", "--model", random_model, "--json", *phrases)
     assert done.returncode == 0, done.stderr
     objects = [json.loads(line) for line in done.stdout.splitlines()]
     assert [answer["phrase"] for answer in objects] == phrases
@@ -40,7 +35,7 @@ def test_json(random_model: Path) -> None:
 
 def test_interactive(random_model: Path) -> None:
     typed = "is it warm\n\n" + "x" * 300 + "\nlights on\n"
-    done = cli("demo", "--model", random_model, "--interactive", "--json", typed=typed)
+    done = run("demo", "--model", random_model, "--interactive", "--json", typed=typed)
     assert done.returncode == 0, done.stderr
     answers = [json.loads(line)["phrase"] for line in done.stdout.splitlines()]
     assert answers == ["is it warm", "lights on"]
@@ -57,14 +52,14 @@ def test_refusals(random_model: Path, tmp_path: Path) -> None:
         (["--model", tmp_path / "none.bitnet"], "cannot read the model"),
         (["--model", bad], "bytes are missing"),
     ]:
-        done = cli("demo", *arguments)
+        done = run("demo", *arguments)
         assert done.returncode == 2
         assert reason in done.stderr
         assert done.stderr.count("\n") == 1
 
 
 def test_sim(random_model: Path) -> None:
-    command = [sys.executable, "-m", "bitnet_cli.cli", "sim", "--json", "--model", str(random_model)]
+    command = [*BITNET_CLI, "sim", "--json", "--model", str(random_model)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

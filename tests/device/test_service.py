@@ -12,29 +12,25 @@ from at_line import Line
 from bitnet_cli.at import AtClient
 from bitnet_cli.config import Config
 from bitnet_cli.simulator import SimulatedBoard
+from mosquitto import free_port
 
 
 @pytest.fixture
 def board(random_model: Path) -> Iterator[SimulatedBoard]:
+    """A new one for each test: some fill its storage."""
     with SimulatedBoard(random_model) as board:
         yield board
 
 
-@pytest.fixture
-def line(board: SimulatedBoard) -> Iterator[Line]:
-    line = Line(board.port)
-    yield line
-    line.close()
-
-
-def test_repeats_the_last_line(line: Line) -> None:
-    assert line.ask(b"A/")[0] == "ERROR"
-    assert b"bitnet" in line.ask(b"ATI")[1]
-    line.send(b"A/")
-    codes, data = line.results(1)
-    assert codes == ["OK"] and b"bitnet" in data
-    line.send(b"A/\r")
-    assert line.results(1)[0] == ["OK"]
+def test_repeats_the_last_line(board: SimulatedBoard) -> None:
+    with Line(board.port) as line:
+        assert line.ask(b"A/")[0] == "ERROR"
+        assert b"bitnet" in line.ask(b"ATI")[1]
+        line.send(b"A/")
+        codes, data = line.results(1)
+        assert codes == ["OK"] and b"bitnet" in data
+        line.send(b"A/\r")
+        assert line.results(1)[0] == ["OK"]
 
 
 def test_numeric_result_codes(line: Line) -> None:
@@ -151,20 +147,12 @@ def test_settings_are_kept(random_model: Path, tmp_path: Path) -> None:
 def test_a_damaged_profile(random_model: Path, tmp_path: Path, content: bytes) -> None:
     """What cannot be used is left out; the unit starts."""
     storage = tmp_path / "storage"
-    with SimulatedBoard(random_model, storage=storage) as board:
-        line = Line(board.port)
+    with SimulatedBoard(random_model, storage=storage) as board, Line(board.port) as line:
         line.send(b'AT+FILES="write","profile.json",%d\r' % len(content) + content)
         assert line.results(2)[0] == ["OK", "OK"]
-        line.close()
     with SimulatedBoard(random_model, storage=storage) as board, AtClient(board.port) as client:
         assert client.command("AT+FALLBACK?").lines == ("+FALLBACK: 3,0,0",)
         assert client.command("AT+CMEE?").lines == ("+CMEE: 0",)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def test_several_channels(random_model: Path) -> None:
@@ -224,15 +212,16 @@ def test_one_client_too_many(random_model: Path) -> None:
 
 def test_a_channel_waits_for_the_data_of_another(random_model: Path) -> None:
     port = free_port()
-    with SimulatedBoard(random_model, config=Config({"TCP": port})) as board:
-        line = Line(board.port)
-        with AtClient(f"socket://127.0.0.1:{port}") as other:
-            other.wait_until_ready(5)
-            assert other.command('AT+FILES="write","a",4').ok
-            time.sleep(0.3)  # more than 0.1, less than 10
-            line.send(b"AT\r")
-            assert b"busy p..." in line.results(0)[1]
-        line.close()
+    with (
+        SimulatedBoard(random_model, config=Config({"TCP": port})) as board,
+        Line(board.port) as line,
+        AtClient(f"socket://127.0.0.1:{port}") as other,
+    ):
+        other.wait_until_ready(5)
+        assert other.command('AT+FILES="write","a",4').ok
+        time.sleep(0.3)  # more than 0.1, less than 10
+        line.send(b"AT\r")
+        assert b"busy p..." in line.results(0)[1]
 
 
 def test_rules_have_a_number(line: Line) -> None:
@@ -244,20 +233,21 @@ def test_rules_have_a_number(line: Line) -> None:
 
 def test_another_channel_waits_for_a_slow_command(large_model: Path) -> None:
     port = free_port()
-    with SimulatedBoard(large_model, config=Config({"TCP": port})) as board:
-        slow = Line(board.port)
-        with socket.create_connection(("127.0.0.1", port)) as other:
-            other.settimeout(10)
-            assert other.recv(100) == b"\r\nready\r\n"
-            slow.send(b'AT+GEN="hello",250\r')
-            slow.wait_for(b"+GEN: ")
-            other.sendall(b"AT\r")
-            data = b""
-            while not data.endswith(b"OK\r\n"):
-                data += other.recv(100)
-            assert data == b"\r\nbusy p...\r\n\r\nOK\r\n"
+    with (
+        SimulatedBoard(large_model, config=Config({"TCP": port})) as board,
+        Line(board.port) as slow,
+        socket.create_connection(("127.0.0.1", port)) as other,
+    ):
+        other.settimeout(10)
+        assert other.recv(100) == b"\r\nready\r\n"
+        slow.send(b'AT+GEN="hello",250\r')
+        slow.wait_for(b"+GEN: ")
+        other.sendall(b"AT\r")
+        data = b""
+        while not data.endswith(b"OK\r\n"):
+            data += other.recv(100)
+        assert data == b"\r\nbusy p...\r\n\r\nOK\r\n"
         assert slow.results(1)[0] == ["OK"]
-        slow.close()
 
 
 def test_loading_another_model_fails(board: SimulatedBoard) -> None:

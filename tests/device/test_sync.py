@@ -16,6 +16,7 @@ import paho.mqtt.client as paho
 import pytest
 from bitnet_cli import build, simulator
 from bitnet_cli.collect import Store
+from command_line import BITNET_CLI
 from mosquitto import Broker, free_port
 
 SCRIPT = Path(__file__).parent / "scripts" / "sync_unit.py"
@@ -87,7 +88,7 @@ class Collector:
         where = f"mqtt://127.0.0.1:{broker.port}"
         arguments = ["collect", "--json", "--database", str(database), "--broker", where]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bitnet_cli.cli", *arguments],
+            [*BITNET_CLI, *arguments],
             stdout=subprocess.PIPE,
         )
 
