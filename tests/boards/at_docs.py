@@ -1,6 +1,6 @@
 """Writes what device/README.md says of each AT command: from the table, its docstrings and a simulated board.
 
-`PYTHONPATH=tests/boards python tests/device/at_docs.py` brings the file up to date.
+`PYTHONPATH=tests python tests/boards/at_docs.py` brings the file up to date.
 """
 
 import ast
@@ -20,7 +20,7 @@ from mosquitto import config_without_broker
 from pico_clocks import DieTemperature
 
 README = DEVICE / "README.md"
-BEGIN = "<!-- The commands: written by tests/device/at_docs.py -->\n"
+BEGIN = "<!-- The commands: written by tests/boards/at_docs.py -->\n"
 END = "<!-- End of the commands -->\n"
 _AT = DEVICE / "bitnet" / "at"
 

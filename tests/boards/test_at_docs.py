@@ -7,7 +7,7 @@ def test_the_readme_is_up_to_date() -> None:
     readme = at_docs.README.read_text(encoding="utf-8")
     now = at_docs.updated(readme)
     assert at_docs.without_measurements(readme) == at_docs.without_measurements(now), (
-        "run `PYTHONPATH=tests/boards python tests/device/at_docs.py` and read what has changed"
+        "run `PYTHONPATH=tests python tests/boards/at_docs.py` and read what has changed"
     )
 
 
