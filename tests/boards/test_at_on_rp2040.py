@@ -14,22 +14,23 @@ from pico_boards import BOARD
 from pico_clocks import DieTemperature
 from pico_uart import UartPico
 
-COMMANDS = {
-    "AT+GSN": r"[0-9a-f]{16}",
-    'AT+INFER="What\'s the temp?"': r'\+INFER: "read_temperature",975,"","model",\d+,8,0',
-    "AT+DVFS?": r'\+DVFS: "fixed",125000000',
-    "AT+DVFS": r"\+DVFS: 125000000,(?:2[678]\d)",
-    "AT+ENERGY?": r'\+ENERGY: [1-9]\d+,[1-9]\d+,"estimate"',
-    'AT+DVFS="fixed",48000000': "",
-    "AT+DVFS ": r"\+DVFS: 48000000,\d+",
-    'AT+INFER="What\'s the temp?" ': r'\+INFER: "read_temperature",975,"","model",\d+,8,0',
-    'AT+DVFS="deadline",100': "",
-    'AT+DVFS="thermal",70': "",
-    "AT+DVFS? ": r'\+DVFS: "thermal",70',
-    "AT+SELFTEST": r'(\+SELFTEST: "\w+","ok"\n?){5}',
-    "AT&W": "",
-    "AT+FILES?": r'\+FILES: "profile.json",\d+',
-}
+COMMANDS = (
+    ("AT+GSN", r"[0-9a-f]{16}"),
+    ('AT+INFER="What\'s the temp?"', r'\+INFER: "read_temperature",975,"","model",\d+,8,0'),
+    ("AT+DVFS?", r'\+DVFS: "fixed",125000000'),
+    ("AT+DVFS", r"\+DVFS: 125000000,(?:2[678]\d)"),
+    ("AT+ENERGY?", r'\+ENERGY: [1-9]\d+,[1-9]\d+,"estimate"'),
+    ('AT+DVFS="fixed",48000000', ""),
+    ("AT+DVFS", r"\+DVFS: 48000000,\d+"),
+    ('AT+INFER="What\'s the temp?"', r'\+INFER: "read_temperature",975,"","model",\d+,8,0'),
+    ('AT+DVFS="deadline",100', ""),
+    ('AT+DVFS="thermal",70', ""),
+    ("AT+DVFS?", r'\+DVFS: "thermal",70'),
+    ("AT+SELFTEST", r'(\+SELFTEST: "\w+","ok"\n?){5}'),
+    ("AT&W", ""),
+    ("AT+FILES?", r'\+FILES: "profile.json",\d+'),
+)
+"""Commands in their order, some of them twice, and what each answers before OK."""
 
 
 @pytest.fixture(scope="module", params=["stdio", "uart"])
@@ -44,7 +45,7 @@ def port(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def test_commands(port: str) -> None:
     with at_clients.atlib(port) as client:
-        for command, expected in COMMANDS.items():
+        for command, expected in COMMANDS:
             response = client.command(command, timeout=120)
             assert response.is_ok, (command, response.final)
             assert re.fullmatch(expected, "\n".join(response.lines)), (command, response.lines)
