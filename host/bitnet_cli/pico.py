@@ -1,6 +1,6 @@
 """An RP2040 that runs real firmware, emulated by rp2040py, with USB and what is wired to its pins.
 
-Cycles are those of the Cortex-M0+ with all memory as fast as SRAM; picobench.py charges flash on top.
+Cycles are those of the Cortex-M0+ with all memory as fast as SRAM; picotiming.py charges flash on top.
 """
 
 import os
