@@ -15,6 +15,7 @@ from collections import OrderedDict
 
 from micropython import const
 
+from . import storage
 from .model import MODEL_FOLDERS
 
 USER_RULES = "/user.rules"
@@ -99,14 +100,13 @@ class Rules:
 
     def _rewrite(self, left_out: int, added: bytes | None) -> None:
         """Write the user's file anew; a power cut leaves the old one or the new one."""
-        temporary = self.user_path + ".part"
-        with open(temporary, "wb") as file:
+        with storage.create(self.user_path) as file:
             for number, line in enumerate(self.lines(), 1):
                 if number != left_out and line is not None:
                     file.write(line + b"\n")
             if added is not None:
                 file.write(added + b"\n")
-        os.rename(temporary, self.user_path)
+        storage.commit(self.user_path)
 
     def _walk(self, visit):
         """Call visit with each line of both files until it returns something; returns that, or None."""

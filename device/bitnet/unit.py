@@ -162,7 +162,11 @@ class Unit:
         from .queue import Queue  # noqa: PLC0415
         from .sync import Sync  # noqa: PLC0415
 
-        queue = Queue(storage.path(_QUEUE), settings["cap"])
+        try:
+            queue = Queue(storage.path(_QUEUE), settings["cap"])
+        except (OSError, ValueError) as error:
+            self.log.add("sync", f"no queue on flash: {error}")
+            return None
         connect = connector(settings["host"], settings["port"], settings["ca"])
         return Sync(
             queue,
