@@ -22,8 +22,8 @@ try:
 except ImportError:
     vfs = None  # type: ignore[assignment]
 
-# A unit's watchdog goes on when its program is stopped. Through this alias of CTRL a one clears ENABLE: RP2040
-# datasheet 2.1.2 and 4.7.6, RP2350 datasheet 2.1.3 and 12.9.7.
+# A unit's watchdog goes on when its program is stopped. Through this alias of CTRL a one clears ENABLE:
+# RP2040 datasheet, 2.1.2 and 4.7.6.
 if rp2:
     machine.mem32[0x400DB000 if "RP2350" in sys.implementation._machine else 0x4005B000] = 1 << 30
 
