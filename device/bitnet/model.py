@@ -181,7 +181,6 @@ class Model:
         memory, self._memory = self._memory, None
         if memory is not None and len(memory) >= size:
             return memory
-        del memory
         gc.collect()
         return bytearray(size)
 
@@ -198,12 +197,15 @@ class Model:
         return _PLACEMENTS[where]
 
     def metadata(self) -> dict:
-        """What the exporter noted; parsed anew each time, because it is seldom needed."""
+        """What the exporter noted; parsed anew each time, because it is seldom needed. Raises ModelError."""
         start, size = self._metadata
         try:
-            return json.loads(bytes(memoryview(self.data)[start : start + size])) if size else {}
+            found = json.loads(bytes(memoryview(self.data)[start : start + size])) if size else {}
         except ValueError:
-            raise ModelError(self.path + ": the metadata is not JSON") from None
+            found = None
+        if not isinstance(found, dict):
+            raise ModelError(self.path + ": the metadata is no JSON object")
+        return found
 
     def reset(self) -> None:
         _bitnet.reset(self.data, self._state)

@@ -73,15 +73,18 @@ class Unit:
         self.responder.replace(None)
         self.features = None
         gc.collect()
-        session = Session(load(path, window, memory=self._memory))
+        model = load(path, window, memory=self._memory)
+        try:
+            session = Session(model)
+            self.features = _features_of(model)
+        except BaseException:
+            self._memory = model.close()
+            raise
         self._memory = None
         self.fault = ""
         self.responder.replace(session)
         if self.sync:
-            self.sync.model = session.model.crc32
-        definitions = session.model.metadata().get("features")
-        if definitions:
-            self.features = Features(definitions)
+            self.sync.model = model.crc32
 
     def _fail(self, reason: str, text: str) -> None:
         self.fault = text
@@ -176,6 +179,17 @@ class Unit:
             user=settings["user"],
             password=settings["password"],
         )
+
+
+def _features_of(model) -> Features | None:
+    """What the model was trained with, if anything. Raises ModelError."""
+    definitions = model.metadata().get("features")
+    try:
+        return Features(definitions) if definitions else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{model.path}: this firmware cannot use its features ({error}): update it, or train others"
+        ) from None
 
 
 def serial_number() -> str:
