@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import toy
+
 SYNC = {"host": "127.0.0.1", "port": 1, "cap": 4096, "unit": "u"}
 SYNC |= dict.fromkeys(("ca", "topic", "user", "password"))
 
@@ -33,3 +35,13 @@ def test_a_queue_that_is_too_small_costs_the_sync_alone(
 ) -> None:
     has_sync, sync, _ = start(on_device, tmp_path / "data", cap=1000)
     assert not has_sync and sync[1] == "no queue on flash: a queue needs at least 1024 bytes"
+
+
+def test_another_models_answers_are_forgotten(
+    on_device: Callable[..., Any], random_model: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.bitnet"
+    other.write_bytes(toy.model(seed=2))
+    models = (random_model, random_model, other)
+    sources = on_device("unit.py", tmp_path / "data", "{}", "change_model", *models)
+    assert sources == ["model", "model", "cache", "cache", "model", "cache", "model", "model", "cache"]

@@ -20,6 +20,16 @@ def start():
     print(json.dumps([unit.sync is not None] + [entry[1:] for entry in unit.log.entries()]))
 
 
+def change_model(*paths):
+    """Prints what answers when each model, loaded after the one before, has given no answer."""
+    unit = Unit()
+    for path in paths:
+        unit.load(path, 0)
+        for threshold in (1001, 0, 1001):
+            unit.responder.threshold = threshold
+            print(json.dumps(unit.infer(b"lights on").answer.source))
+
+
 bitnet.storage.FOLDER = sys.argv[1]
 sys.modules["bitnet_config"] = Configuration(json.loads(sys.argv[2]))
 globals()[sys.argv[3]](*sys.argv[4:])
