@@ -25,6 +25,8 @@ _BATCH = const(1024)  # bytes of records in a message, unless one alone is large
 _IDS = const(65535)
 _CONNECTING = const(15)  # seconds until a broker must have answered
 _DEFLATE_BITS = const(9)  # a window of 512 bytes
+_PHRASE = b'"kind": "phrase"'  # as json writes it; inside a text its quotes would be escaped
+_LOST = b'{"kind":"lost"}'
 
 # What a fault may be called; another name becomes "other", so that no text slips in as a name.
 REASONS = (
@@ -80,6 +82,7 @@ class Sync:
         self._backoff = backoff
         # Messages on their way, oldest first: packet id, and the records from, up to and not including.
         self._flying: list = []
+        self._is_to_clear = False  # consent was withdrawn, and the flash failed
         self._packet_id = 0
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -125,10 +128,21 @@ class Sync:
         return self._store(record, personal=True)
 
     def withdraw(self) -> None:
-        """The user's consent is withdrawn: nothing more is stored, and what waits is dropped."""
-        self.consent = False
-        self._flying.clear()
-        self.queue.clear()
+        """The user's consent is withdrawn: nothing more is stored or sent, and what waits is dropped.
+
+        Raises OSError if the flash fails; then this is to be called again, and the next fault tries it too.
+        """
+        if self.consent:
+            self.consent = False
+            self._flying.clear()
+            self._is_to_clear = True
+        self._clear()
+
+    def _clear(self) -> None:
+        """Drop what a withdrawn consent has left, if anything."""
+        if self._is_to_clear:
+            self.queue.clear()
+            self._is_to_clear = False
 
     async def run(self) -> None:
         """Keep a connection to the broker and publish what the queue holds; never returns."""
@@ -160,6 +174,7 @@ class Sync:
         record["version"] = bitnet.__version__
         record["model"] = self.model
         try:
+            self._clear()
             self.queue.append(json.dumps(record).encode())
         except (OSError, ValueError) as error:
             self._failed(error)
@@ -236,9 +251,16 @@ class Sync:
     def _payload(self, first: int, end: int) -> bytes:
         """A message: the unit, and records of consecutive numbers."""
         queue = self.queue
-        records = b",".join(queue.peek(number) or b'{"kind":"lost"}' for number in range(first, end))
+        records = b",".join(self._record(number) for number in range(first, end))
         head = {"unit": self._client_id, "epoch": queue.epoch, "drops": queue.drops, "first": first}
         return _deflated(json.dumps(head).encode()[:-1] + b', "records": [' + records + b"]}")
+
+    def _record(self, number: int) -> bytes:
+        """As it may be sent: phrases only with a consent that was not withdrawn since."""
+        record = self.queue.peek(number) or _LOST
+        if (not self.consent or self._is_to_clear) and _PHRASE in record:
+            return _LOST
+        return record
 
     def _acknowledged(self, packet_id: int) -> None:
         """A broker acknowledges messages in the order in which they were sent (MQTT 3.1.1, 4.6)."""

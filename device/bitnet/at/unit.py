@@ -164,7 +164,7 @@ def set_sync(channel, consent: int) -> None:
             raise AtError(parser.NOT_SUPPORTED, "no broker is configured")
     elif consent:
         sync.consent = True
-    elif sync.consent:
+    else:
         sync.withdraw()
 
 

@@ -18,6 +18,14 @@ queue = Queue(folder, int(cap))
 sync = Sync(queue, connector("127.0.0.1", int(port), ca), name, **json.loads(options))
 
 
+def withdraw():
+    try:
+        sync.withdraw()
+    except OSError:
+        return False
+    return True
+
+
 async def execute(command, *arguments):
     if command == "faults":
         start, count = arguments
@@ -30,7 +38,11 @@ async def execute(command, *arguments):
         answer = Answer("unknown", 120, {"room": text}, "model", 1, 2)
         return sync.phrase(answer, text, tokens, text)
     if command == "withdraw":
-        return sync.withdraw()
+        return withdraw()
+    if command == "consent":
+        sync.consent = True
+    if command == "port":
+        sync._connect = connector("127.0.0.1", arguments[0])
     if command == "flush":
         return await sync.flush(*arguments)
     return {
