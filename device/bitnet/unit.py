@@ -3,6 +3,8 @@
 import asyncio
 import gc
 
+import machine
+
 from . import fallback, storage
 from .fallback import Responder
 from .features import Features
@@ -109,8 +111,7 @@ class Unit:
         session = self.session
         if session and reply.answer.source == "model":
             if self.meter:
-                hertz = self.governor.hertz if self.governor else 0
-                self.meter.end(session.prompt_tokens, session.latency_ms, hertz)
+                self.meter.end(session.fed_tokens, session.latency_ms, machine.freq())
             if governor:
                 governor.after(session.latency_ms)
         if reply.reason or (session and reply.answer.intent == session.unknown):
