@@ -5,7 +5,7 @@ import gc
 
 import machine
 
-from . import fallback, storage
+from . import fallback, storage, uptime
 from .fallback import Responder
 from .features import Features
 from .log import Log
@@ -16,6 +16,7 @@ from .watchdog import Watchdog
 
 USER_RULES = "user.rules"
 _QUEUE = "sync"
+_HOUR = 3600
 _HUNG = "the watchdog has ended an inference: AT+RESET uses the model again"
 # What the collector calls the reasons of fallbacks.
 _SYNC_REASONS = {fallback.NATIVE: "model", fallback.MODEL: "model", fallback.MEMORY: "memory"}
@@ -38,6 +39,10 @@ class Unit:
         self.fault = ""
         self._place: tuple = (None, 0)
         self._memory: bytearray | None = None  # of a model that is no longer used
+        # The last fault that the cloud is told of, when, and how many like it have followed.
+        self._told = ""
+        self._told_at = 0
+        self._untold = 0
         if self.watchdog.was_hung:
             self._fail(fallback.WATCHDOG, _HUNG)
         else:
@@ -93,7 +98,18 @@ class Unit:
         self.responder.replace(None, reason, text)
         self.log.add(reason, text)
         if self.sync:
-            self.sync.log(_SYNC_REASONS.get(reason, reason))
+            self._tell(_SYNC_REASONS.get(reason, reason))
+
+    def _tell(self, reason: str) -> None:
+        """Store a fault; one like the last only after an hour, because flash wears out."""
+        now = uptime.seconds()
+        if reason == self._told and now - self._told_at < _HOUR:
+            self._untold += 1
+            return
+        self.sync.log(reason, left_out=self._untold)
+        self._told = reason
+        self._told_at = now
+        self._untold = 0
 
     def infer(self, phrase: bytes, deadline_ms: int = 0):
         """A Reply to a phrase. Raises FallbackError if nothing answers."""
@@ -124,7 +140,7 @@ class Unit:
             self.log.add(reason)
         if self.sync and self.responder.modes & fallback.SYNC:
             if reason:
-                self.sync.log(_SYNC_REASONS.get(reason, "inference"))
+                self._tell(_SYNC_REASONS.get(reason, "inference"))
             self.sync.phrase(answer, str(phrase, "utf-8"))
 
     async def run(self) -> None:

@@ -1,7 +1,7 @@
-# The watchdog on a made-up chip. Arguments: which chip, "esp32" or "bare"; the cause of its last reset: "hung",
-# "stuck" (while no command ran) or "power". Prints whether the last command is taken to have hung; how often
-# the hardware was started and fed before anything runs, and after; whether the RTC has the mark during a
-# command, and after it.
+# The watchdog on a made-up chip. Arguments: which chip, "esp32" or "bare"; the cause of its last reset,
+# "hung", "stuck" (while no command ran) or "power". Prints whether the last command is taken to have hung;
+# how often the hardware was started and fed before anything runs, and after; whether the RTC has the mark
+# during a command, and after it.
 
 import asyncio
 import json
