@@ -9,14 +9,13 @@
 # Patterns meet phrases in the form of normalize(). The subset of regular expressions is that of patterns.py.
 # A file is read line by line whenever a phrase is to be matched, so that rules take no RAM while they rest.
 
-import os
 import re
 from collections import OrderedDict
 
 from micropython import const
 
 from . import storage
-from .model import MODEL_FOLDERS
+from .model import find
 
 USER_RULES = "/user.rules"
 _SUFFIX = ".rules"
@@ -179,15 +178,9 @@ def _is_digit(byte: int) -> bool:
 
 
 def _find() -> str | None:
-    for folder in MODEL_FOLDERS:
-        try:
-            names = os.listdir(folder)
-        except OSError:
-            continue
-        for name in sorted(names):
-            path = folder.rstrip("/") + "/" + name
-            if name.endswith(_SUFFIX) and path != USER_RULES:
-                return path
+    for path in find(_SUFFIX):
+        if path != USER_RULES:
+            return path
     return None
 
 

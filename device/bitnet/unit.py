@@ -9,7 +9,7 @@ from . import fallback, storage, uptime
 from .fallback import Responder
 from .features import Features
 from .log import Log
-from .model import ModelError, load
+from .model import ModelError, constant, load
 from .rules import Rules
 from .session import Answer, Session
 from .watchdog import Watchdog
@@ -54,7 +54,7 @@ class Unit:
 
     def config(self, name: str, default):
         """What the host has written from config.toml."""
-        return _from("bitnet_config", name, default)
+        return constant("bitnet_config", name, default)
 
     def reload(self) -> None:
         """Use the model as it was loaded last; what is wrong with it becomes the fault."""
@@ -151,7 +151,7 @@ class Unit:
         await asyncio.gather(*tasks)
 
     def _make_governor(self):
-        clock = _from("bitnet_board", "CLOCK", None)
+        clock = constant("bitnet_board", "CLOCK", None)
         if clock is None:
             return None
         from .governor import Governor  # noqa: PLC0415 (most ports cannot)
@@ -162,7 +162,7 @@ class Unit:
             return None
 
     def _make_meter(self):
-        power = _from("bitnet_board", "POWER", None)
+        power = constant("bitnet_board", "POWER", None)
         if power is None:
             return None
         from .energy import open_meter  # noqa: PLC0415
@@ -216,11 +216,3 @@ def serial_number() -> str:
     import machine  # noqa: PLC0415
 
     return str(hexlify(machine.unique_id()), "ascii") if hasattr(machine, "unique_id") else "0"
-
-
-def _from(module: str, name: str, default):
-    """A constant of a module that the host has written."""
-    try:
-        return getattr(__import__(module), name, default)
-    except ImportError:
-        return default
