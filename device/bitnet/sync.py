@@ -1,7 +1,7 @@
 # Cloud sync: records of faults and phrases wait on flash until an MQTT broker has acknowledged them.
 #
-# What a user said is stored only with the user's consent. This is decided where records enter the queue, in
-# Sync._store, and nowhere else: what is not on flash cannot be sent.
+# What a user said is stored only with the user's consent: this is decided where records enter the queue, in
+# Sync._store; and it is sent only with consent, in Sync._record, for what flash could not drop in between.
 
 import asyncio
 import errno
@@ -15,7 +15,6 @@ from micropython import const
 import bitnet
 
 from . import uptime
-from .model import ModelError
 from .mqtt import PUBACK, Link, MqttError
 from .queue import Queue
 
@@ -29,19 +28,7 @@ _PHRASE = b'"kind": "phrase"'  # as json writes it; inside a text its quotes wou
 _LOST = b'{"kind":"lost"}'
 
 # What a fault may be called; another name becomes "other", so that no text slips in as a name.
-REASONS = (
-    "boot",
-    "model",
-    "memory",
-    "inference",
-    "flash",
-    "sensor",
-    "rules",
-    "at",
-    "power",
-    "watchdog",
-    "other",
-)
+REASONS = ("model", "memory", "watchdog", "inference", "other")
 
 
 class Sync:
@@ -88,29 +75,21 @@ class Sync:
         self._hurry = asyncio.Event()
         self._settled = asyncio.Event()
 
-    def log(self, reason: str, error: BaseException | None = None, **numbers: int) -> bool:
+    def log(self, reason: str, **numbers: int) -> bool:
         """Store a fault; False if that was not possible. reason: one of REASONS.
 
-        An exception's text may quote a phrase, so without consent it is left out, but for that of a
-        ModelError, which speaks of files. Further fields must be numbers for the same reason.
+        Further fields are numbers, because a text may quote a phrase; what is none is left out.
         """
         record: dict = {"kind": "fault", "reason": reason if reason in REASONS else "other"}
         for name, value in numbers.items():
             if isinstance(value, (int, float)):
                 record[name] = value
-        if error is not None:
-            record["error"] = type(error).__name__
-            if isinstance(error, OSError):
-                record["errno"] = error.errno
-            if self.consent or isinstance(error, ModelError):
-                record["text"] = str(error)[:_TEXT]
         return self._store(record, personal=False)
 
-    def phrase(self, answer, text: str = "", tokens=(), context: str = "") -> bool:
+    def phrase(self, answer, text: str = "", tokens=()) -> bool:
         """Store a phrase and its bitnet.Answer; False without consent.
 
-        Instead of its text a phrase may be given as tokens, of which the last 16 are kept. context: what else
-        the answer depended on.
+        Instead of its text a phrase may be given as tokens, of which the last 16 are kept.
         """
         record = {
             "kind": "phrase",
@@ -123,8 +102,6 @@ class Sync:
             record["text"] = text[:_TEXT]
         else:
             record["tokens"] = list(tokens[-_TOKENS:])
-        if context:
-            record["context"] = context[:_TEXT]
         return self._store(record, personal=True)
 
     def withdraw(self) -> None:

@@ -32,11 +32,11 @@ async def execute(command, *arguments):
         stored = [sync.log("inference", number=number) for number in range(start, start + count)]
         return stored.count(True)
     if command == "error":
-        return sync.log(arguments[0], ValueError(arguments[1]), note=arguments[1])
+        return sync.log(arguments[0], note=arguments[1])
     if command == "phrase":
         text, tokens = arguments
         answer = Answer("unknown", 120, {"room": text}, "model", 1, 2)
-        return sync.phrase(answer, text, tokens, text)
+        return sync.phrase(answer, text, tokens)
     if command == "withdraw":
         return withdraw()
     if command == "consent":
