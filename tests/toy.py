@@ -42,9 +42,17 @@ def template_beginning() -> list[int]:
 
 
 def model(
-    seed: int, threshold: int = 0, unknown: str | None = "unknown", prefix: bool = True, **config: int
+    seed: int,
+    threshold: int = 0,
+    unknown: str | None = "unknown",
+    prefix: bool = True,
+    features: object = None,
+    **config: int,
 ) -> bytes:
-    """A random model, as the exporter writes one (or without a prefix); config overrides modelfile.Config."""
+    """A random model, as the exporter writes one (or without a prefix); config overrides modelfile.Config.
+
+    features: what the metadata has of them.
+    """
     shape = {
         "hidden_size": 48,
         "intermediate_size": 96,
@@ -58,6 +66,6 @@ def model(
         seed,
         tokenizer.tokenizer_section(host_tokenizer(), _SPECIALS),
         grammar.labels_section(labels(threshold, unknown)),
-        {"name": "random", "system": SYSTEM},
+        {"name": "random", "system": SYSTEM} | ({"features": features} if features else {}),
     )
     return oracle.store_prefix(made, template_beginning()) if prefix else made

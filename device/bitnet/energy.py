@@ -41,7 +41,7 @@ class Meter:
             self._ready_us = 0  # an estimate then
 
     def end(self, tokens: int, latency_ms: int, hertz: int) -> None:
-        """When it has ended: with so many tokens of prompt and reply, after so long, at this frequency."""
+        """When it has ended: with so many tokens computed, after so long, at this frequency."""
         microwatts = self._measured(latency_ms) if self._ready_us else None
         if microwatts is not None:
             self.source = "ina226"

@@ -54,14 +54,21 @@ class Responder:
         self.fallbacks = 0  # how many requests the model has not answered
         self.reason = ""  # of the last of them
         self._reserve: bytearray | None = bytearray(_RESERVE)
-        self.replace(session)
-        # The last answers of the model, the oldest first: (context, answer, time).
+        # The last answers of the model, the oldest first: (context, answer, time); and the model's CRC-32.
         self._cache: list = []
+        self._cached_of = 0
+        self.replace(session)
 
     def replace(self, session, reason: str = "", text: str = "") -> None:
-        """Answer by another session; None if there is none, for `reason`, which `text` explains."""
+        """Answer by another session; None if there is none, for `reason`, which `text` explains.
+
+        The cache stays while there is none, and for the same model again.
+        """
         self.session = session
         self._absent = reason, text
+        if session is not None and session.model.crc32 != self._cached_of:
+            self._cached_of = session.model.crc32
+            self._cache = []
 
     def forget(self) -> None:
         """Empty the cache, and count anew."""

@@ -17,11 +17,13 @@ _AGE_LIMIT_MS = const(0x3FFFFFFF)  # the largest small integer of a 32-bit board
 class Features:
     """The features of a model. definitions: `model.metadata().get("features", ())`.
 
+    Raises KeyError, TypeError or ValueError for definitions that this firmware cannot use.
+
     Readings come in the order of time, at least one in six days; times are those of time.ticks_ms().
     """
 
     def __init__(self, definitions) -> None:
-        self._meters = [(d, _Age(d) if d["kind"] == "age" else _Window(d)) for d in definitions]
+        self._meters = [_checked(d, _Age(d) if d["kind"] == "age" else _Window(d)) for d in definitions]
         self._now_ms = 0  # of the newest reading of any channel: one that falls silent runs out of data
 
     def push(self, channel: str, value: int, now_ms: int) -> None:
@@ -52,6 +54,14 @@ class Features:
                 yield definition, value
 
 
+def _checked(definition: dict, meter) -> tuple:
+    """Both, if the definition has what is used later."""
+    for key, kind in (("channel", str), ("name", str), ("token", int), ("edges", list)):
+        if not isinstance(definition[key], kind):
+            raise TypeError(key)
+    return definition, meter
+
+
 def _bin(definition: dict, value: int) -> int:
     return sum(1 for edge in definition["edges"] if edge <= value)
 
@@ -64,6 +74,8 @@ class _Window:
         self._fold, self._read = _KINDS[kind]
         self._is_squared = kind == "rms"
         self.part_ms = definition["window"] * 1000 // _PARTS
+        if self.part_ms <= 0:
+            raise ValueError("window")
         # Lists of integers of any size: sums of squares do not overflow, and small ones take a word.
         self._folded = [0] * _PARTS
         self._counts = [0] * _PARTS

@@ -21,26 +21,17 @@ _HYSTERESIS = const(50)  # tenths of °C below the limit, from where on the cloc
 class Governor:
     """clock: the board's frequencies in Hz, (default, least, most), as bitnet_board.CLOCK has them.
 
-    hertz, deadline_ms and limit_c are the values of the policies; hertz is the default one if None.
-    on_change: pairs of functions without arguments, (before, after) a change, for what is clocked with the
-    processor, such as keep_i2c().
+    It begins with the policy "fixed" and the default frequency. on_change: pairs of functions without
+    arguments, (before, after) a change, for what is clocked with the processor, such as keep_i2c().
 
     The frequency changes here, in set() and in before(), which belong between requests, and nowhere else.
-    Raises ValueError with the reason where a policy cannot work.
+    Raises ValueError if the port or the chip cannot change it.
     """
 
-    def __init__(
-        self,
-        clock: tuple,
-        policy: str = "fixed",
-        hertz: int | None = None,
-        deadline_ms: int = 100,
-        limit_c: int = 70,
-        on_change: tuple = (),
-    ) -> None:
+    def __init__(self, clock: tuple, on_change: tuple = ()) -> None:
         if not hasattr(machine, "freq"):
             raise ValueError("this port cannot change the frequency of its processor")
-        default, self.least, self.most = clock
+        self.default, self.least, self.most = clock
         self.on_change = on_change
         self.steps = sorted(set(clock))
         self.policy = ""
@@ -48,9 +39,7 @@ class Governor:
         self._next = 0
         self._began_at = 0  # the frequency at before(), 0 if there is nothing to learn from
         self._sensor = _open_sensor()
-        self.set(
-            policy, {"fixed": hertz or default, "deadline": deadline_ms, "thermal": limit_c}.get(policy, 0)
-        )
+        self.set("fixed", self.default)
 
     @property
     def hertz(self) -> int:

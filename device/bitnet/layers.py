@@ -1,5 +1,6 @@
 # The layers of a model that is split into two files: in PSRAM on pins, which is empty after power-up.
 
+from . import watchdog
 from .model import MODEL_FOLDERS, ModelError
 from .psram import Psram, PsramError
 
@@ -25,6 +26,7 @@ def copy(model_path: str, psram: Psram) -> None:
             except PsramError as error:
                 raise ModelError(f"{model_path}: its layers: {error}") from None
             address += size
+            watchdog.feed()
 
 
 def _open(model_path: str):

@@ -60,34 +60,40 @@ def load(
     return Model(path or _find(), window, placement, memory)
 
 
-def _plan(name: str, default):
-    """What the host has written from board.toml."""
+def constant(module: str, name: str, default):
+    """A constant of a module that the host has written, such as bitnet_board from board.toml."""
     try:
-        import bitnet_board  # noqa: PLC0415
+        return getattr(__import__(module), name, default)
     except ImportError:
         return default
-    return getattr(bitnet_board, name, default)
 
 
-def _raw_flash():
-    """The flash that board.toml plans for a model, if one is there."""
-    start, size = _plan("MODEL_FLASH", (0, 0))
-    data = uctypes.bytearray_at(_FLASH_ADDRESS + start, size) if size else b""
-    return memoryview(data) if data[:4] == b"BITN" else None
-
-
-def _find() -> str:
+def find(suffix: str):
+    """Yields the paths of the files in /rom, /models and / that end so, those of a folder sorted."""
     for folder in MODEL_FOLDERS:
-        if folder == "/models" and _raw_flash() is not None:
-            return _RAW_FLASH
         try:
             names = os.listdir(folder)
         except OSError:
             continue
         for name in sorted(names):
-            if name.endswith(".bitnet"):
-                return folder.rstrip("/") + "/" + name
-    raise ModelError("no .bitnet file in " + ", ".join(MODEL_FOLDERS))
+            if name.endswith(suffix):
+                yield folder.rstrip("/") + "/" + name
+
+
+def _raw_flash():
+    """The flash that board.toml plans for a model, if one is there."""
+    start, size = constant("bitnet_board", "MODEL_FLASH", (0, 0))
+    data = uctypes.bytearray_at(_FLASH_ADDRESS + start, size) if size else b""
+    return memoryview(data) if data[:4] == b"BITN" else None
+
+
+def _find() -> str:
+    path = next(find(".bitnet"), None)
+    if not (path and path.startswith("/rom/")) and _raw_flash() is not None:
+        return _RAW_FLASH
+    if path is None:
+        raise ModelError("no .bitnet file in " + ", ".join(MODEL_FOLDERS))
+    return path
 
 
 class Model:
@@ -157,7 +163,7 @@ class Model:
         _bitnet.init(self.data, self._state, window, where, channel)
 
     def _init_from_psram(self, window: int) -> None:
-        pins = _plan("PSRAM", None)
+        pins = constant("bitnet_board", "PSRAM", None)
         if pins is None:
             raise ModelError(
                 self.path + ": its layers are in a file of their own: it needs a board with PSRAM"
@@ -181,13 +187,12 @@ class Model:
         memory, self._memory = self._memory, None
         if memory is not None and len(memory) >= size:
             return memory
-        del memory
         gc.collect()
         return bytearray(size)
 
     def _placement_that_fits(self, window: int) -> str:
         """The planned placement, or the next that takes less RAM."""
-        planned = _PLACEMENTS.index(_plan("WEIGHTS", _PLACEMENTS[0]))
+        planned = _PLACEMENTS.index(constant("bitnet_board", "WEIGHTS", _PLACEMENTS[0]))
         order = (planned, _STREAMED, 0) if planned else (0,)
         given = len(self._memory) if self._memory else 0
         for where in order:
@@ -198,12 +203,15 @@ class Model:
         return _PLACEMENTS[where]
 
     def metadata(self) -> dict:
-        """What the exporter noted; parsed anew each time, because it is seldom needed."""
+        """What the exporter noted; parsed anew each time, because it is seldom needed. Raises ModelError."""
         start, size = self._metadata
         try:
-            return json.loads(bytes(memoryview(self.data)[start : start + size])) if size else {}
+            found = json.loads(bytes(memoryview(self.data)[start : start + size])) if size else {}
         except ValueError:
-            raise ModelError(self.path + ": the metadata is not JSON") from None
+            found = None
+        if not isinstance(found, dict):
+            raise ModelError(self.path + ": the metadata is no JSON object")
+        return found
 
     def reset(self) -> None:
         _bitnet.reset(self.data, self._state)

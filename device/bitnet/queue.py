@@ -11,6 +11,8 @@ import struct
 
 from micropython import const
 
+from . import storage
+
 _FRAME = "<HI"  # length, CRC-32 of the record
 _FRAME_SIZE = const(6)
 _STATE = "<III"  # epoch, the oldest record that was not dropped, drops; then their CRC-32
@@ -34,7 +36,7 @@ class Queue:
         self.cap = cap
         self._segment_size = cap // _SEGMENTS
         self._folder = folder
-        _make_folder(folder)
+        self._state_path = folder + "/state"
         self.epoch, self.first, self.drops = self._read_state()
         self.bytes = 0
         self.next = 0
@@ -212,11 +214,7 @@ class Queue:
 
     def _read_state(self) -> tuple:
         """Epoch, the oldest record that was not dropped, drops; those of a new queue if there is no state."""
-        try:
-            with open(self._folder + "/state", "rb") as file:
-                data = file.read(_STATE_SIZE)
-        except OSError:
-            data = b""
+        data = storage.read(self._state_path) or b""
         if len(data) == _STATE_SIZE and binascii.crc32(data[:-4]) == struct.unpack_from("<I", data, 12)[0]:
             return struct.unpack_from(_STATE, data)
         epoch = struct.unpack("<I", os.urandom(4))[0]
@@ -225,13 +223,4 @@ class Queue:
 
     def _write_state(self, epoch: int, first: int, drops: int) -> None:
         data = struct.pack(_STATE, epoch, first, drops)
-        with open(self._folder + "/new", "wb") as file:
-            file.write(data + struct.pack("<I", binascii.crc32(data)))
-        os.rename(self._folder + "/new", self._folder + "/state")
-
-
-def _make_folder(folder: str) -> None:
-    try:
-        os.mkdir(folder)
-    except OSError:
-        os.stat(folder)  # raises if it is not there
+        storage.write(self._state_path, data + struct.pack("<I", binascii.crc32(data)))

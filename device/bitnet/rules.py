@@ -9,13 +9,13 @@
 # Patterns meet phrases in the form of normalize(). The subset of regular expressions is that of patterns.py.
 # A file is read line by line whenever a phrase is to be matched, so that rules take no RAM while they rest.
 
-import os
 import re
 from collections import OrderedDict
 
 from micropython import const
 
-from .model import MODEL_FOLDERS
+from . import storage
+from .model import find
 
 USER_RULES = "/user.rules"
 _SUFFIX = ".rules"
@@ -99,14 +99,13 @@ class Rules:
 
     def _rewrite(self, left_out: int, added: bytes | None) -> None:
         """Write the user's file anew; a power cut leaves the old one or the new one."""
-        temporary = self.user_path + ".part"
-        with open(temporary, "wb") as file:
+        with storage.create(self.user_path) as file:
             for number, line in enumerate(self.lines(), 1):
                 if number != left_out and line is not None:
                     file.write(line + b"\n")
             if added is not None:
                 file.write(added + b"\n")
-        os.rename(temporary, self.user_path)
+        storage.commit(self.user_path)
 
     def _walk(self, visit):
         """Call visit with each line of both files until it returns something; returns that, or None."""
@@ -179,15 +178,9 @@ def _is_digit(byte: int) -> bool:
 
 
 def _find() -> str | None:
-    for folder in MODEL_FOLDERS:
-        try:
-            names = os.listdir(folder)
-        except OSError:
-            continue
-        for name in sorted(names):
-            path = folder.rstrip("/") + "/" + name
-            if name.endswith(_SUFFIX) and path != USER_RULES:
-                return path
+    for path in find(_SUFFIX):
+        if path != USER_RULES:
+            return path
     return None
 
 

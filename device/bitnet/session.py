@@ -27,6 +27,7 @@ class Session:
         self.model = model
         self.latency_ms = 0  # of the last request
         self.prompt_tokens = 0  # of the last request
+        self.fed_tokens = 0  # of the last infer(): those that were computed, in the prompt and the reply
         self.requests = 0
         self.turns = 0  # of the conversation
         self.unknown = ""  # the intent that says so
@@ -40,6 +41,7 @@ class Session:
         if self.tokenizer.token_count != model.vocab_size:
             raise ModelError(model.path + ": the tokenizer is another model's")
         self._one = array("H", [0])
+        self._began_at = 0  # the position after the template's beginning
         if model.labels[1]:
             self.labels = Labels(model.data, model.labels[0], model.labels[1], model.vocab_size)
             self._reply = ReplyReader(model, self.tokenizer, self.labels)
@@ -66,6 +68,7 @@ class Session:
         try:
             count = self._feed_prompt(text, features)
             self._reply.read(count)
+            self.fed_tokens = self.model.position() - self._began_at
         finally:
             micropython.heap_unlock()
             self.model.deadline = None
@@ -139,6 +142,7 @@ class Session:
             tokenizer.tokens[count] = self.labels.assistant
             prompt += 1
         self._begin()
+        self._began_at = model.position()
         if features:
             model.feed(features, len(features))
         model.feed(tokenizer.tokens, prompt)

@@ -3,66 +3,62 @@
 import os
 
 FOLDER = "/data"
+_UNFINISHED = ".new"
 
 
 def path(name: str) -> str:
+    """Where a file of the unit's is; the other functions take such paths, or others."""
     return FOLDER + "/" + name
 
 
-def read(name: str) -> bytes | None:
+def read(path: str) -> bytes | None:
     """The bytes of a file, or None if there is none."""
     try:
-        with open(path(name), "rb") as file:
+        with open(path, "rb") as file:
             return file.read()
     except OSError:
         return None
 
 
-def write(name: str, data: bytes) -> None:
+def write(path: str, data: bytes) -> None:
     """Replace a file. A power cut leaves the old one or the new one; raises OSError."""
-    with create(name) as file:
+    with create(path) as file:
         file.write(data)
-    commit(name)
+    commit(path)
 
 
-def prepare() -> None:
-    """See to it that the folder is there."""
-    try:
-        os.mkdir(FOLDER)
-    except OSError:
-        pass  # it is
+def create(path: str):
+    """A file to be written in pieces, which has its name only after commit(); makes the folders it is in."""
+    end = path.find("/", 1)
+    while end > 0:
+        try:
+            os.mkdir(path[:end])
+        except OSError:
+            pass  # it is there, or open() fails
+        end = path.find("/", end + 1)
+    return open(path + _UNFINISHED, "wb")
 
 
-def create(name: str):
-    """A file to be written in pieces, which has its name only after commit()."""
-    prepare()
-    return open(_unfinished(name), "wb")
+def commit(path: str) -> None:
+    os.rename(path + _UNFINISHED, path)
 
 
-def commit(name: str) -> None:
-    os.rename(_unfinished(name), path(name))
-
-
-def discard(name: str) -> None:
+def discard(path: str) -> None:
     """Remove what create() has begun."""
     try:
-        os.remove(_unfinished(name))
+        os.remove(path + _UNFINISHED)
     except OSError:
         pass
 
 
-def remove(name: str) -> None:
-    os.remove(path(name))
+def remove(path: str) -> None:
+    os.remove(path)
 
 
 def files() -> list:
-    """(name, bytes) of each file."""
+    """(name, bytes) of each of the unit's files."""
     try:
         entries = os.ilistdir(FOLDER)
     except OSError:
         return []
     return sorted((entry[0], os.stat(path(entry[0]))[6]) for entry in entries if entry[1] == 0x8000)
-
-
-def _unfinished(name: str) -> str:
-    return path(name) + ".new"

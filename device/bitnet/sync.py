@@ -1,7 +1,7 @@
 # Cloud sync: records of faults and phrases wait on flash until an MQTT broker has acknowledged them.
 #
-# What a user said is stored only with the user's consent. This is decided where records enter the queue, in
-# Sync._store, and nowhere else: what is not on flash cannot be sent.
+# What a user said is stored only with the user's consent: this is decided where records enter the queue, in
+# Sync._store; and it is sent only with consent, in Sync._record, for what flash could not drop in between.
 
 import asyncio
 import errno
@@ -15,7 +15,6 @@ from micropython import const
 import bitnet
 
 from . import uptime
-from .model import ModelError
 from .mqtt import PUBACK, Link, MqttError
 from .queue import Queue
 
@@ -25,21 +24,11 @@ _BATCH = const(1024)  # bytes of records in a message, unless one alone is large
 _IDS = const(65535)
 _CONNECTING = const(15)  # seconds until a broker must have answered
 _DEFLATE_BITS = const(9)  # a window of 512 bytes
+_PHRASE = b'"kind": "phrase"'  # as json writes it; inside a text its quotes would be escaped
+_LOST = b'{"kind":"lost"}'
 
 # What a fault may be called; another name becomes "other", so that no text slips in as a name.
-REASONS = (
-    "boot",
-    "model",
-    "memory",
-    "inference",
-    "flash",
-    "sensor",
-    "rules",
-    "at",
-    "power",
-    "watchdog",
-    "other",
-)
+REASONS = ("model", "memory", "watchdog", "inference", "other")
 
 
 class Sync:
@@ -80,34 +69,27 @@ class Sync:
         self._backoff = backoff
         # Messages on their way, oldest first: packet id, and the records from, up to and not including.
         self._flying: list = []
+        self._is_to_clear = False  # consent was withdrawn, and the flash failed
         self._packet_id = 0
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
         self._settled = asyncio.Event()
 
-    def log(self, reason: str, error: BaseException | None = None, **numbers: int) -> bool:
+    def log(self, reason: str, **numbers: int) -> bool:
         """Store a fault; False if that was not possible. reason: one of REASONS.
 
-        An exception's text may quote a phrase, so without consent it is left out, but for that of a
-        ModelError, which speaks of files. Further fields must be numbers for the same reason.
+        Further fields are numbers, because a text may quote a phrase; what is none is left out.
         """
         record: dict = {"kind": "fault", "reason": reason if reason in REASONS else "other"}
         for name, value in numbers.items():
             if isinstance(value, (int, float)):
                 record[name] = value
-        if error is not None:
-            record["error"] = type(error).__name__
-            if isinstance(error, OSError):
-                record["errno"] = error.errno
-            if self.consent or isinstance(error, ModelError):
-                record["text"] = str(error)[:_TEXT]
         return self._store(record, personal=False)
 
-    def phrase(self, answer, text: str = "", tokens=(), context: str = "") -> bool:
+    def phrase(self, answer, text: str = "", tokens=()) -> bool:
         """Store a phrase and its bitnet.Answer; False without consent.
 
-        Instead of its text a phrase may be given as tokens, of which the last 16 are kept. context: what else
-        the answer depended on.
+        Instead of its text a phrase may be given as tokens, of which the last 16 are kept.
         """
         record = {
             "kind": "phrase",
@@ -120,15 +102,24 @@ class Sync:
             record["text"] = text[:_TEXT]
         else:
             record["tokens"] = list(tokens[-_TOKENS:])
-        if context:
-            record["context"] = context[:_TEXT]
         return self._store(record, personal=True)
 
     def withdraw(self) -> None:
-        """The user's consent is withdrawn: nothing more is stored, and what waits is dropped."""
-        self.consent = False
-        self._flying.clear()
-        self.queue.clear()
+        """The user's consent is withdrawn: nothing more is stored or sent, and what waits is dropped.
+
+        Raises OSError if the flash fails; then this is to be called again, and the next fault tries it too.
+        """
+        if self.consent:
+            self.consent = False
+            self._flying.clear()
+            self._is_to_clear = True
+        self._clear()
+
+    def _clear(self) -> None:
+        """Drop what a withdrawn consent has left, if anything."""
+        if self._is_to_clear:
+            self.queue.clear()
+            self._is_to_clear = False
 
     async def run(self) -> None:
         """Keep a connection to the broker and publish what the queue holds; never returns."""
@@ -160,6 +151,7 @@ class Sync:
         record["version"] = bitnet.__version__
         record["model"] = self.model
         try:
+            self._clear()
             self.queue.append(json.dumps(record).encode())
         except (OSError, ValueError) as error:
             self._failed(error)
@@ -236,9 +228,16 @@ class Sync:
     def _payload(self, first: int, end: int) -> bytes:
         """A message: the unit, and records of consecutive numbers."""
         queue = self.queue
-        records = b",".join(queue.peek(number) or b'{"kind":"lost"}' for number in range(first, end))
+        records = b",".join(self._record(number) for number in range(first, end))
         head = {"unit": self._client_id, "epoch": queue.epoch, "drops": queue.drops, "first": first}
         return _deflated(json.dumps(head).encode()[:-1] + b', "records": [' + records + b"]}")
+
+    def _record(self, number: int) -> bytes:
+        """As it may be sent: phrases only with a consent that was not withdrawn since."""
+        record = self.queue.peek(number) or _LOST
+        if (not self.consent or self._is_to_clear) and _PHRASE in record:
+            return _LOST
+        return record
 
     def _acknowledged(self, packet_id: int) -> None:
         """A broker acknowledges messages in the order in which they were sent (MQTT 3.1.1, 4.6)."""

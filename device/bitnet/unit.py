@@ -3,17 +3,20 @@
 import asyncio
 import gc
 
-from . import fallback, storage
+import machine
+
+from . import fallback, storage, uptime
 from .fallback import Responder
 from .features import Features
 from .log import Log
-from .model import ModelError, load
+from .model import ModelError, constant, load
 from .rules import Rules
 from .session import Answer, Session
 from .watchdog import Watchdog
 
 USER_RULES = "user.rules"
 _QUEUE = "sync"
+_HOUR = 3600
 _HUNG = "the watchdog has ended an inference: AT+RESET uses the model again"
 # What the collector calls the reasons of fallbacks.
 _SYNC_REASONS = {fallback.NATIVE: "model", fallback.MODEL: "model", fallback.MEMORY: "memory"}
@@ -36,6 +39,10 @@ class Unit:
         self.fault = ""
         self._place: tuple = (None, 0)
         self._memory: bytearray | None = None  # of a model that is no longer used
+        # The last fault that the cloud is told of, when, and how many like it have followed.
+        self._told = ""
+        self._told_at = 0
+        self._untold = 0
         if self.watchdog.was_hung:
             self._fail(fallback.WATCHDOG, _HUNG)
         else:
@@ -47,7 +54,7 @@ class Unit:
 
     def config(self, name: str, default):
         """What the host has written from config.toml."""
-        return _from("bitnet_config", name, default)
+        return constant("bitnet_config", name, default)
 
     def reload(self) -> None:
         """Use the model as it was loaded last; what is wrong with it becomes the fault."""
@@ -73,22 +80,36 @@ class Unit:
         self.responder.replace(None)
         self.features = None
         gc.collect()
-        session = Session(load(path, window, memory=self._memory))
+        model = load(path, window, memory=self._memory)
+        try:
+            session = Session(model)
+            self.features = _features_of(model)
+        except BaseException:
+            self._memory = model.close()
+            raise
         self._memory = None
         self.fault = ""
         self.responder.replace(session)
         if self.sync:
-            self.sync.model = session.model.crc32
-        definitions = session.model.metadata().get("features")
-        if definitions:
-            self.features = Features(definitions)
+            self.sync.model = model.crc32
 
     def _fail(self, reason: str, text: str) -> None:
         self.fault = text
         self.responder.replace(None, reason, text)
         self.log.add(reason, text)
         if self.sync:
-            self.sync.log(_SYNC_REASONS.get(reason, reason))
+            self._tell(_SYNC_REASONS.get(reason, reason))
+
+    def _tell(self, reason: str) -> None:
+        """Store a fault; one like the last only after an hour, because flash wears out."""
+        now = uptime.seconds()
+        if reason == self._told and now - self._told_at < _HOUR:
+            self._untold += 1
+            return
+        self.sync.log(reason, left_out=self._untold)
+        self._told = reason
+        self._told_at = now
+        self._untold = 0
 
     def infer(self, phrase: bytes, deadline_ms: int = 0):
         """A Reply to a phrase. Raises FallbackError if nothing answers."""
@@ -106,8 +127,7 @@ class Unit:
         session = self.session
         if session and reply.answer.source == "model":
             if self.meter:
-                hertz = self.governor.hertz if self.governor else 0
-                self.meter.end(session.prompt_tokens, session.latency_ms, hertz)
+                self.meter.end(session.fed_tokens, session.latency_ms, machine.freq())
             if governor:
                 governor.after(session.latency_ms)
         if reply.reason or (session and reply.answer.intent == session.unknown):
@@ -120,7 +140,7 @@ class Unit:
             self.log.add(reason)
         if self.sync and self.responder.modes & fallback.SYNC:
             if reason:
-                self.sync.log(_SYNC_REASONS.get(reason, "inference"))
+                self._tell(_SYNC_REASONS.get(reason, "inference"))
             self.sync.phrase(answer, str(phrase, "utf-8"))
 
     async def run(self) -> None:
@@ -131,7 +151,7 @@ class Unit:
         await asyncio.gather(*tasks)
 
     def _make_governor(self):
-        clock = _from("bitnet_board", "CLOCK", None)
+        clock = constant("bitnet_board", "CLOCK", None)
         if clock is None:
             return None
         from .governor import Governor  # noqa: PLC0415 (most ports cannot)
@@ -142,7 +162,7 @@ class Unit:
             return None
 
     def _make_meter(self):
-        power = _from("bitnet_board", "POWER", None)
+        power = constant("bitnet_board", "POWER", None)
         if power is None:
             return None
         from .energy import open_meter  # noqa: PLC0415
@@ -162,7 +182,11 @@ class Unit:
         from .queue import Queue  # noqa: PLC0415
         from .sync import Sync  # noqa: PLC0415
 
-        queue = Queue(storage.path(_QUEUE), settings["cap"])
+        try:
+            queue = Queue(storage.path(_QUEUE), settings["cap"])
+        except (OSError, ValueError) as error:
+            self.log.add("sync", f"no queue on flash: {error}")
+            return None
         connect = connector(settings["host"], settings["port"], settings["ca"])
         return Sync(
             queue,
@@ -174,6 +198,17 @@ class Unit:
         )
 
 
+def _features_of(model) -> Features | None:
+    """What the model was trained with, if anything. Raises ModelError."""
+    definitions = model.metadata().get("features")
+    try:
+        return Features(definitions) if definitions else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{model.path}: this firmware cannot use its features ({error}): update it, or train others"
+        ) from None
+
+
 def serial_number() -> str:
     """The chip's unique number in hexadecimal; "0" where it has none."""
     from binascii import hexlify  # noqa: PLC0415
@@ -181,11 +216,3 @@ def serial_number() -> str:
     import machine  # noqa: PLC0415
 
     return str(hexlify(machine.unique_id()), "ascii") if hasattr(machine, "unique_id") else "0"
-
-
-def _from(module: str, name: str, default):
-    """A constant of a module that the host has written."""
-    try:
-        return getattr(__import__(module), name, default)
-    except ImportError:
-        return default

@@ -121,7 +121,7 @@ def infer(kilocycles):
 
 def test_deadline(unit: Unit) -> None:
     """As slow as the longest of the last eight allows; at once faster for a longer one."""
-    unit.run(INFERENCES + f"governor = Governor({CLOCK}, 'deadline', deadline_ms=100)")
+    unit.run(INFERENCES + f"governor = Governor({CLOCK})\ngovernor.set('deadline', 100)")
     assert unit.run("print([infer(4000) for _ in range(3)])") == ["[133, 48, 48]"]
     # 5,000,000 cycles take 104 ms at 48 MHz.
     assert unit.run("print([infer(5000), infer(5000), infer(4000)])") == ["[48, 125, 125]"]
@@ -134,7 +134,9 @@ def test_deadline(unit: Unit) -> None:
 
 
 def test_deadline_learns_only_from_whole_inferences(unit: Unit) -> None:
-    unit.run(f"governor = Governor({CLOCK}, 'deadline')\ngovernor.after(1)")  # that never began
+    unit.run(
+        f"governor = Governor({CLOCK})\ngovernor.set('deadline', 100)\ngovernor.after(1)"
+    )  # that never began
     assert unit.run("governor.before()\nprint(governor.hertz)") == [str(STEPS[2])]
     unit.run(f"machine.freq({STEPS[1]})\ngovernor.after(1)")  # during which somebody changes the frequency
     assert unit.run("governor.before()\nprint(governor.hertz)") == [str(STEPS[2])]
@@ -151,7 +153,7 @@ def test_temperature(unit: Unit) -> None:
 
 def test_thermal(unit: Unit) -> None:
     """A step at a time, down above 70 °C, up below 65 °C."""
-    unit.run(f"governor = Governor({CLOCK}, 'thermal', limit_c=70)")
+    unit.run(f"governor = Governor({CLOCK})\ngovernor.set('thermal', 70)")
     found = []
     for celsius in (30, 30, 69, 72, 72, 72, 68, 66, 64, 66, 64, 64):
         unit.die.celsius = celsius
@@ -160,7 +162,7 @@ def test_thermal(unit: Unit) -> None:
 
 
 def test_what_a_governor_refuses(unit: Unit) -> None:
-    unit.run(f"governor = Governor({CLOCK}, 'thermal')")
+    unit.run(f"governor = Governor({CLOCK})\ngovernor.set('thermal', 70)")
     assert unit.run("refused(governor.set, 'turbo', 1)") == ["the policies are fixed, deadline, thermal"]
     assert unit.run("refused(governor.set, 'fixed', 200000000)") == [
         "the board's frequencies are 48000000 to 133000000 Hz"

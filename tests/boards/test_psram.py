@@ -30,6 +30,14 @@ try:
 except bitnet.ModelError as error:
     print(error)
 """
+COUNT_FEEDS = """
+from bitnet import watchdog
+class Feeds:
+    count = 0
+    def feed():
+        Feeds.count += 1
+watchdog._wdt = Feeds
+"""
 FEED = """
 out = bytearray(4 * model.vocab_size)
 for tokens in {pieces}:
@@ -187,8 +195,9 @@ def test_layers_are_copied_into_psram(start: Start, weight_type: int) -> None:
     resident, layers = split(model)
     chip = new_chip()
     repl = start(chip, {"small.layers": layers}, {"small.bitnet": resident})
-    assert repl.run(LOAD) == ["loaded"]
+    assert repl.run(COUNT_FEEDS + LOAD) == ["loaded"]
     assert chip.memory[: len(layers)] == layers
+    assert repl.run("print(Feeds.count)") == [str(-(-len(layers) // 4096))]  # of the watchdog
     pieces = [TOKENS[:1], TOKENS[1:], [7, 7, 7, 7]]
     assert repl.run(FEED.format(pieces=pieces)) == expected(model, pieces)
     # They are still there after the model is closed: now only read.

@@ -102,6 +102,34 @@ def test_bad_model(tmp_path: Path, name: str) -> None:
         infer_many(path, ["a"])
 
 
+FEATURE = {"name": "a", "channel": "a", "kind": "mean", "window": 60, "edges": [1], "token": 3}
+
+
+@pytest.mark.parametrize(
+    ("features", "reason"),
+    [
+        ([FEATURE | {"kind": "kurtosis"}], "kurtosis"),
+        ([FEATURE | {"window": "60"}], ""),
+        ([FEATURE | {"window": 0}], "window"),
+        ([FEATURE | {"edges": 1}], "edges"),
+        ([{"kind": "age"}], ""),
+        (["a"], ""),
+        ({"a": FEATURE}, ""),
+        (7, ""),
+    ],
+)
+def test_features_of_another_firmware(tmp_path: Path, features: object, reason: str) -> None:
+    """The unit starts, says what is wrong, and goes on without the model."""
+    path = tmp_path / "new.bitnet"
+    path.write_bytes(toy.model(1, features=features))
+    with SimulatedBoard(path) as board, AtClient(board.port) as client:
+        assert board.fault and f"cannot use its features ({reason}" in board.fault
+        assert client.command("AT+CMEE=1").ok
+        for command in ("AT+MODEL?", 'AT+INFER="a"', "AT+RESET", 'AT+MODEL="/rom/new.bitnet"'):
+            assert client.command(command).final == "+CME ERROR: 501"
+        assert client.command("AT+STAT?").ok
+
+
 def test_no_model() -> None:
     with SimulatedBoard(None) as board:
         assert board.fault == "no .bitnet file in /rom, /models, /"

@@ -169,7 +169,7 @@ def test_editing_the_users_rules(on_device: Callable[..., Any], tmp_path: Path) 
     assert "takes a level of the stack" in reasons[2] and "control characters" in reasons[3]
     assert reasons[4] == "there is no rule 3" and reasons[5] == "there is no rule 0"
     assert (tmp_path / "user.rules").read_text() == f"{cafe}\n{tom}\n"
-    assert not (tmp_path / "user.rules.part").exists()
+    assert not (tmp_path / "user.rules.new").exists()
 
 
 def test_normal_form_equals_the_hosts(on_device: Callable[..., Any]) -> None:

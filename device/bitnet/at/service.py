@@ -18,7 +18,7 @@ from .parser import AtError, SyntaxFault, escape
 
 _IDLE_MS = const(50)  # without a command, after which nobody is taken to wait for the next
 _SOON_MS = const(100)
-_PROFILE = "profile.json"
+_PROFILE = storage.path("profile.json")
 _CODES = {
     "memory": parser.MEMORY_FULL,
     "deadline": parser.DEADLINE,

@@ -47,7 +47,6 @@ def rules(channel):
 
 def set_rule(channel, number: int, line: bytes) -> None:
     rules = channel.unit.responder.rules
-    storage.prepare()
     try:
         if number == 0:
             if sum(1 for _ in rules.lines()) >= RULES_MAX:
@@ -165,7 +164,7 @@ def set_sync(channel, consent: int) -> None:
             raise AtError(parser.NOT_SUPPORTED, "no broker is configured")
     elif consent:
         sync.consent = True
-    elif sync.consent:
+    else:
         sync.withdraw()
 
 
@@ -202,7 +201,7 @@ def list_files(channel):
 
 
 def use_file(channel, action: str, name: bytes, size: int, crc: int | None):
-    path = upkeep.checked_name(name)
+    path = storage.path(upkeep.checked_name(name))
     if action == "write":
         return upkeep.receive(path, size, crc)
     if action == "delete":

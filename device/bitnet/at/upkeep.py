@@ -15,7 +15,7 @@ _IN_MEMORY = const(4096)  # a UART loses bytes while flash is erased: these all 
 _NAME_MAX = const(32)
 _BLANK, _DOT, _SLASH = const(0x20), const(0x2E), const(0x2F)
 _CRC_FROM = const(16)  # of a model file: the bytes behind its checksum
-_TEST_FILE = "test"
+_TEST_FILE = storage.path("test")
 _PHRASE = b"self-test 1"
 
 
@@ -66,27 +66,27 @@ def checked_name(name: bytes) -> str:
     return str(name, "utf-8")
 
 
-def receive(name: str, size: int, crc: int | None) -> Bulk:
+def receive(path: str, size: int, crc: int | None) -> Bulk:
     """Writes a file from bytes that come after this; the one before stays if they do not."""
     if size <= _IN_MEMORY:
         data = bytearray()
-        return Bulk(size, crc, data.extend, lambda: storage.write(name, bytes(data)), lambda: None)
-    file = storage.create(name)
+        return Bulk(size, crc, data.extend, lambda: storage.write(path, bytes(data)), lambda: None)
+    file = storage.create(path)
 
     def done() -> None:
         file.close()
-        storage.commit(name)
+        storage.commit(path)
 
     def abort() -> None:
         file.close()
-        storage.discard(name)
+        storage.discard(path)
 
     return Bulk(size, crc, file.write, done, abort)
 
 
-def hexadecimal(name: str, width: int):
+def hexadecimal(path: str, width: int):
     """Lines with a file's bytes."""
-    with open(storage.path(name), "rb") as file:
+    with open(path, "rb") as file:
         while True:
             piece = file.read(width)
             if not piece:

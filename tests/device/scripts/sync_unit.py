@@ -18,19 +18,31 @@ queue = Queue(folder, int(cap))
 sync = Sync(queue, connector("127.0.0.1", int(port), ca), name, **json.loads(options))
 
 
+def withdraw():
+    try:
+        sync.withdraw()
+    except OSError:
+        return False
+    return True
+
+
 async def execute(command, *arguments):
     if command == "faults":
         start, count = arguments
         stored = [sync.log("inference", number=number) for number in range(start, start + count)]
         return stored.count(True)
     if command == "error":
-        return sync.log(arguments[0], ValueError(arguments[1]), note=arguments[1])
+        return sync.log(arguments[0], note=arguments[1])
     if command == "phrase":
         text, tokens = arguments
         answer = Answer("unknown", 120, {"room": text}, "model", 1, 2)
-        return sync.phrase(answer, text, tokens, text)
+        return sync.phrase(answer, text, tokens)
     if command == "withdraw":
-        return sync.withdraw()
+        return withdraw()
+    if command == "consent":
+        sync.consent = True
+    if command == "port":
+        sync._connect = connector("127.0.0.1", arguments[0])
     if command == "flush":
         return await sync.flush(*arguments)
     return {
