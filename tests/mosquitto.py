@@ -88,7 +88,13 @@ def free_port() -> int:
         return port
 
 
-def config_without_broker() -> Config:
+def config_with_broker(port: int, consent: int = 0) -> Config:
+    """A unit's that is to publish at a port of loopback."""
+    sync = {"host": "127.0.0.1", "port": port, "cap": 65536, "unit": "u"}
+    sync |= dict.fromkeys(("ca", "topic", "user", "password"))
+    return Config({"SYNC": sync, "FACTORY": {"+SYNC": (consent,)}})
+
+
+def config_without_broker(consent: int = 0) -> Config:
     """A unit's that is to publish where nobody listens."""
-    sync = {"host": "127.0.0.1", "port": free_port(), "cap": 65536, "unit": "u"}
-    return Config({"SYNC": sync | dict.fromkeys(("ca", "topic", "user", "password"))})
+    return config_with_broker(free_port(), consent)

@@ -20,7 +20,7 @@ def read(path: str) -> bytes | None:
         return None
 
 
-def write(path: str, data: bytes) -> None:
+def write(path: str, data: bytes | bytearray) -> None:
     """Replace a file. A power cut leaves the old one or the new one; raises OSError."""
     with create(path) as file:
         file.write(data)

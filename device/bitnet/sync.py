@@ -58,6 +58,8 @@ class Sync:
         self.queue = queue
         self.consent = consent
         self.connected = False
+        self.on_connection = lambda: None
+        """Called when a connection begins or ends."""
         self.last_error = ""
         self._connect = connect
         self._client_id = client_id
@@ -130,7 +132,7 @@ class Sync:
             except Exception as error:  # whatever a network or a broker does, the unit goes on
                 self._failed(error)
             attempt = 0 if self.connected else attempt + 1
-            self.connected = False
+            self._connected(False)
             self._hurry.clear()
             await _wait(self._hurry, self._pause_ms(attempt))
 
@@ -159,6 +161,12 @@ class Sync:
         self._wake.set()
         return True
 
+    def _connected(self, is_connected: bool) -> None:
+        has_changed = is_connected != self.connected
+        self.connected = is_connected
+        if has_changed:
+            self.on_connection()
+
     async def _converse(self) -> None:
         """One connection, from its beginning until it breaks."""
         # A socket whose connection was given up is closed by the collector, and a port has few of them.
@@ -167,7 +175,7 @@ class Sync:
         tasks = []
         try:
             await asyncio.wait_for(link.connect(self._client_id, self._keepalive, *self._login), _CONNECTING)
-            self.connected = True
+            self._connected(True)
             broken = asyncio.Event()
             tasks = [
                 asyncio.create_task(self._until(broken, side(link))) for side in (self._send, self._receive)

@@ -29,12 +29,13 @@ class Line:
     def send(self, data: bytes) -> None:
         self._serial.write(data)
 
-    def wait_for(self, text: bytes, timeout: float = 20) -> None:
-        """Read until a text has come, and no further."""
+    def wait_for(self, text: bytes, timeout: float = 20) -> bytes:
+        """Read until a text has come, and no further; returns all that came."""
         self._serial.timeout = timeout
-        data = self._serial.read_until(text)
+        data: bytes = self._serial.read_until(text)
         self._serial.timeout = _POLL
         assert data.endswith(text), data
+        return data
 
     def results(self, count: int, timeout: float = 20) -> tuple[list[str], bytes]:
         """Wait for `count` final result codes, then a little for more; returns all codes, and all bytes."""

@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from zlib import crc32
 
@@ -12,7 +13,7 @@ from at_line import Line
 from bitnet_cli.at import AtClient
 from bitnet_cli.config import Config
 from bitnet_cli.simulator import SimulatedBoard
-from mosquitto import free_port
+from mosquitto import Broker, config_with_broker, config_without_broker, free_port
 
 
 @pytest.fixture
@@ -139,6 +140,31 @@ def test_settings_are_kept(random_model: Path, tmp_path: Path) -> None:
         assert client.command("AT+FALLBACK?").lines == ("+FALLBACK: 3,0,0",)
         assert client.command("ATZ").ok
         assert client.command("AT+FALLBACK?").lines == ("+FALLBACK: 1,300,500",)
+
+
+def test_consent_is_kept_at_once(random_model: Path, tmp_path: Path) -> None:
+    """A withdrawal is not forgotten with the power, nor by what brings settings back."""
+    config = config_without_broker(consent=1)
+    unit = partial(SimulatedBoard, random_model, config=config, storage=tmp_path / "storage")
+    with unit() as board, AtClient(board.port) as client:
+        assert client.command("AT+SYNC?").lines == ("+SYNC: 1",)
+        assert client.command("AT+CMEE=1").ok and client.command("AT+SYNC=0").ok
+    with unit() as board, AtClient(board.port) as client:
+        for command in ("AT", "AT&F", "ATZ"):
+            assert client.command(command).ok
+            assert client.command("AT+SYNC?").lines == ("+SYNC: 0",)
+        assert client.command("AT+CMEE?").lines == ("+CMEE: 0",)  # that was not
+
+
+def test_news_come_between_replies(random_model: Path, tmp_path: Path) -> None:
+    """Of the connection to the broker: on all channels, while nothing is asked or behind the reply."""
+    with Broker(tmp_path) as broker:
+        config = config_with_broker(broker.port)
+        with SimulatedBoard(random_model, config=config) as board, Line(board.port) as line:
+            line.wait_for(b'\r\n+SYNC: 0,0,1,""\r\n')
+            line.send(b'AT+GEN="hello",256\r')
+            broker.stop()
+            assert b"\r\nOK\r\n" in line.wait_for(b"\r\n+SYNC: 0,0,0,")
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def restore_factory(channel) -> None:
 
 
 def save(channel) -> None:
-    """Save the settings: echo, verbosity, errors, fallback, DVFS and sync.
+    """Save the settings: echo, verbosity, errors, fallback and DVFS.
 
     AT&W
     """

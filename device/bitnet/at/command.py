@@ -48,18 +48,26 @@ class Setting(Command):
     """A command that reads and sets values, which AT&W keeps.
 
     get(channel) returns them, apply(channel, *values) puts them into effect or raises. A local one is the
-    channel's, others are the unit's. factory: the values that AT&F brings back.
+    channel's, others are the unit's. factory: the values that AT&F brings back. One that is kept does not
+    wait for AT&W, and ATZ and AT&F leave it.
     """
 
-    def __init__(self, name: str, params, get, apply, factory: tuple, local: bool = False, run=None) -> None:
-        super().__init__(name, params, run, self._answer, apply)
+    def __init__(
+        self, name: str, params, get, apply, factory: tuple, local: bool = False, kept: bool = False, run=None
+    ) -> None:
+        super().__init__(name, params, run, self._answer, self._keep if kept else apply)
         self.get = get
         self.apply = apply
         self.factory = factory
         self.is_local = local
+        self.is_kept = kept
 
     def _answer(self, channel) -> tuple:
         return (information(self.name, *self.get(channel)),)
+
+    def _keep(self, channel, *values) -> None:
+        self.apply(channel, *values)
+        channel.service.keep(self, channel)
 
     def restore(self, channel, values) -> None:
         """Apply values of a profile. Raises as set does."""

@@ -62,7 +62,7 @@ COMMANDS = (
     Command("+ENERGY", read=unit.energy),
     Command("+STAT", read=unit.stat),
     Command("+LOG", run=unit.clear_log, read=unit.log),
-    Setting("+SYNC", (Int(0, 1),), unit.sync, unit.set_sync, (0,), run=unit.sync_state),
+    Setting("+SYNC", (Int(0, 1),), unit.sync, unit.set_sync, (0,), kept=True, run=unit.sync_state),
     Command("+SELFTEST", run=unit.self_test, slow=True),
     Command(
         "+FILES",

@@ -15,6 +15,7 @@ from . import commands, parser
 from .channel import Channel
 from .command import Command
 from .parser import AtError, SyntaxFault, escape
+from .unit import sync_state
 
 _IDLE_MS = const(50)  # without a command, after which nobody is taken to wait for the next
 _SOON_MS = const(100)
@@ -45,7 +46,9 @@ class Service:
 
     async def run(self, streams: list, servers=()) -> None:
         """Serve (reader, writer) pairs and servers, coroutines that call serve(), until all of them end."""
-        self.restore(self._profile, None)
+        self.restore(self._profile, None, True)
+        if self.unit.sync:
+            self.unit.sync.on_connection = self._announce_sync
         beside = [asyncio.create_task(self._collect_when_idle()), asyncio.create_task(self.unit.run())]
         try:
             # Servers first: who has read `ready` can connect.
@@ -103,6 +106,10 @@ class Service:
         for channel in self.channels:
             channel.announce(line)
 
+    def _announce_sync(self) -> None:
+        for line in sync_state(self):
+            self.announce(line)
+
     def progress(self) -> None:
         """Something has been done: what the watchdog wants to know."""
         self.unit.watchdog.progress()
@@ -130,10 +137,10 @@ class Service:
             profile = {}
         return profile if isinstance(profile, dict) else {}
 
-    def restore(self, profile: dict, channel) -> None:
+    def restore(self, profile: dict, channel, at_start: bool = False) -> None:
         """Put a profile into effect: for a channel, or what is the unit's. What does not fit is left."""
         for setting in commands.settings():
-            if setting.is_local == (channel is not None):
+            if setting.is_local == (channel is not None) and (at_start or not setting.is_kept):
                 try:
                     setting.restore(channel or self, profile.get(setting.name, self.factory(setting)))
                 except Exception as error:  # a profile of another version, or one edited by hand
@@ -152,7 +159,15 @@ class Service:
 
     def save(self, channel) -> None:
         """Keep the settings. Raises OSError."""
-        profile = {setting.name: setting.get(channel) for setting in commands.settings()}
+        self._keep({setting.name: setting.get(channel) for setting in commands.settings()})
+
+    def keep(self, setting, channel) -> None:
+        """Keep one setting, the others as they are kept already. Raises OSError."""
+        profile = dict(self._profile)
+        profile[setting.name] = setting.get(channel)
+        self._keep(profile)
+
+    def _keep(self, profile: dict) -> None:
         storage.write(_PROFILE, json.dumps(profile).encode())
         self._profile = self._read_profile()
 

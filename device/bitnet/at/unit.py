@@ -61,8 +61,8 @@ def set_rule(channel, number: int, line: bytes) -> None:
 
 
 def dvfs(channel) -> tuple:
-    """How the processor's frequency is chosen: `fixed` (Hz), `deadline` (ms) or `thermal` (°C). Running
-    it tells the Hz now, and the temperature in tenths of °C.
+    """How the processor's frequency is chosen: `fixed` (Hz), `deadline` (ms), `thermal` (°C), or `none` for
+    the board's own. Running it tells the Hz now, and the temperature in tenths of °C.
 
     AT+DVFS="deadline",100
     AT+DVFS?
@@ -78,11 +78,13 @@ def set_dvfs(channel, policy: str, value: int) -> None:
     if governor is None:
         if policy != "none":
             raise AtError(parser.NOT_SUPPORTED, "this board's frequency cannot be changed")
-    elif policy != "none":
-        try:
-            governor.set(policy, value)
-        except ValueError as error:
-            raise AtError(parser.NOT_ALLOWED, str(error)) from None
+        return
+    if policy == "none":
+        policy, value = "fixed", governor.default
+    try:
+        governor.set(policy, value)
+    except ValueError as error:
+        raise AtError(parser.NOT_ALLOWED, str(error)) from None
 
 
 def frequency(channel) -> tuple:
@@ -146,8 +148,9 @@ def clear_log(channel) -> None:
 
 
 def sync(channel) -> tuple:
-    """Whether the user agrees that phrases are stored and sent. Running it tells the records that wait,
-    those that were dropped, whether the broker is connected, and the last error.
+    """Whether the user agrees that phrases are stored and sent; kept at once, and left by `ATZ` and `AT&F`.
+    Running it tells the records that wait, those that were dropped, whether the broker is connected, and the
+    last error; the same comes unasked when a connection begins or ends.
 
     AT+SYNC=1
     AT+SYNC?

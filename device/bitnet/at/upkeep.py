@@ -70,7 +70,7 @@ def receive(path: str, size: int, crc: int | None) -> Bulk:
     """Writes a file from bytes that come after this; the one before stays if they do not."""
     if size <= _IN_MEMORY:
         data = bytearray()
-        return Bulk(size, crc, data.extend, lambda: storage.write(path, bytes(data)), lambda: None)
+        return Bulk(size, crc, data.extend, lambda: storage.write(path, data), lambda: None)
     file = storage.create(path)
 
     def done() -> None:
