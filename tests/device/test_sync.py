@@ -42,7 +42,7 @@ class Unit:
         options = {"backoff": (1, 1), **options}
         arguments = [str(self.queue), cap, port, "unit-1", json.dumps(options), *([ca] if ca else [])]
         self._process = subprocess.Popen(
-            [program or simulator.micropython(), "-X", "heapsize=192k", str(SCRIPT), *map(str, arguments)],
+            [program or simulator.micropython(), "-X", "heapsize=256k", str(SCRIPT), *map(str, arguments)],
             env=simulator.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
