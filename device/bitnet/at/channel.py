@@ -35,7 +35,8 @@ class Channel:
         self.cmee = 0
         self._reader = reader
         self._writer = writer
-        self._sending = asyncio.Lock()
+        self._is_sending = False
+        self._late: list = []
         self._lines = parser.LineReader()
         self._chunk = b""
         self._at = 0
@@ -71,7 +72,7 @@ class Channel:
 
     async def _echo(self, typed: bytes, at_beginning: bool) -> None:
         """Nothing gets into a reply, not even the LF that may follow a line's CR."""
-        if not self._is_answering and not (at_beginning and typed == b"\n"):
+        if not (self._is_answering or self._is_sending) and not (at_beginning and typed == b"\n"):
             await self._send(typed)
 
     async def _fill(self) -> bool:
@@ -122,7 +123,8 @@ class Channel:
                 await self._finish(error)
             finally:
                 self._is_answering = False
-            await self._send_urcs()
+            if self._urcs:
+                await self._send_urcs()
 
     async def _receive(self, bulk: Bulk):
         """The bytes a command asks for; returns the lines of its reply. Raises AtError."""
@@ -177,10 +179,19 @@ class Channel:
         await self._send(b"\r\n" + line + b"\r\n" if self.verbose else line + b"\r\n")
 
     async def _send(self, data: bytes) -> None:
+        """What comes while something else is on its way goes right after that, by the hand of its sender."""
         self.service.progress()
-        async with self._sending:  # a stream loses what is written while it drains
-            self._writer.write(data)
-            await self._writer.drain()
+        if self._is_sending:  # a stream loses what is written while it drains
+            self._late.append(data)
+            return
+        self._is_sending = True
+        try:
+            while data:
+                self._writer.write(data)
+                await self._writer.drain()
+                data = self._late.pop(0) if self._late else b""
+        finally:
+            self._is_sending = False
 
     async def _finish(self, error: Exception | None) -> None:
         """The final result code."""
