@@ -66,11 +66,11 @@ def test_another_model_writes_only_itself(port: PicoPort, tmp_path: Path) -> Non
 
 
 def test_without_a_config_the_unit_keeps_its_own(port: PicoPort, model: Path) -> None:
-    config = Config({"WATCHDOG_MS": 8000})
+    config = Config({"FACTORY": {"+FALLBACK": (1, 300, 0)}})
     with Link(port.port, AGENT) as link:
-        assert deploy(link, BOARD, model, quiet, config).written == ("lib/bitnet_config.py",)
+        assert "lib/bitnet_config.py" in deploy(link, BOARD, model, quiet, config).written
         assert deploy(link, BOARD, model, quiet).written == ()
-        assert link.run("from bitnet_config import WATCHDOG_MS; print(WATCHDOG_MS)") == b"8000\r\n"
+        assert b"(1, 300, 0)" in link.run("from bitnet_config import FACTORY; print(FACTORY)")
         link.ask("remove(['lib/bitnet_config.py'])")
 
 

@@ -160,8 +160,10 @@ def test_news_come_between_replies(random_model: Path, tmp_path: Path) -> None:
     """Of the connection to the broker: on all channels, while nothing is asked or behind the reply."""
     with Broker(tmp_path) as broker:
         config = config_with_broker(broker.port)
+        broker.stop()
         with SimulatedBoard(random_model, config=config) as board, Line(board.port) as line:
-            line.wait_for(b'\r\n+SYNC: 0,0,1,""\r\n')
+            broker.start()
+            line.wait_for(b"\r\n+SYNC: 0,0,1,")
             line.send(b'AT+GEN="hello",256\r')
             broker.stop()
             assert b"\r\nOK\r\n" in line.wait_for(b"\r\n+SYNC: 0,0,0,")
