@@ -104,6 +104,9 @@ class Channel:
 
     async def _answer(self, command, handler, arguments: tuple) -> None:
         """Run a command and send its reply, whatever happens with one final result code."""
+        if self._announcing is not None:
+            await self._announcing  # or the reply would pile up behind it
+            self._announcing = None
         async with self.service.turn(command):
             self._is_answering = True
             error: Exception | None = None
