@@ -13,6 +13,10 @@ from bitnet_cli.pico import Pico, PicoPort
 from pico_boards import BOARD
 from pico_clocks import DieTemperature
 from pico_uart import UartPico
+from traffic import RULE, Client, PtyLine, free_heap, join
+
+LINES = 150
+HEAP_SLACK = 512  # bytes
 
 COMMANDS = (
     ("AT+GSN", r"[0-9a-f]{16}"),
@@ -59,3 +63,15 @@ def test_bytes_of_all_values(port: str) -> None:
         assert client.send('AT+FILES="write","all"', data).ok
         lines = client.command('AT+FILES="read","all"').lines
         assert "".join(re.findall(r'"(.*)"', "\n".join(lines))) == data.hex()
+
+
+def test_traffic(port: str) -> None:
+    """A little of tests/system/test_soak.py's, on the heap of a chip and with its ways in."""
+    with AtClient(port, timeout=60) as client:
+        assert client.command(f'AT+RULE=0,"{RULE}"').ok
+    before = free_heap(port)
+    line = PtyLine(port)
+    join([Client(line, seed=7, goes_on=LINES.__gt__, batch=1)])
+    line.close()
+    after = free_heap(port)
+    assert after >= before - HEAP_SLACK, (before, after)
