@@ -151,11 +151,11 @@ class AtClient:
                 fault = error
             if time.monotonic() > deadline:
                 raise fault
-        self._skip_late_answers()
+        self._skip_late_answers(timeout)
 
-    def _skip_late_answers(self) -> None:
+    def _skip_late_answers(self, timeout: float) -> None:
         """Those that did not come in time: past them is the first answer that none of them can be."""
-        deadline = self._deadline(None)
+        deadline = self._deadline(timeout)
         with self._faults(_DISTINCT):
             self._serial.write(_DISTINCT.encode() + b"\r")
             while not any(line.startswith("+CMEE:") for line in self._response(_DISTINCT, deadline).lines):

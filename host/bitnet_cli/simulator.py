@@ -120,7 +120,7 @@ class SimulatedBoard:
         assert self._process is not None
         deadline = time.monotonic() + _BOOT_TIMEOUT
         data = b""
-        while b"\r\nready\r\n" not in data:  # news may follow
+        while b"ready\r\n" not in data:  # news may follow
             if self._process.poll() is not None:
                 raise BitnetError(f"the simulated board does not start: {_last_line(self._errors, data)}")
             if time.monotonic() > deadline:
