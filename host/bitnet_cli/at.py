@@ -151,7 +151,7 @@ class AtClient:
                 fault = error
             if time.monotonic() > deadline:
                 raise fault
-        self._skip_late_answers(timeout)
+        self._skip_late_answers(max(timeout, self.timeout))
 
     def _skip_late_answers(self, timeout: float) -> None:
         """Those that did not come in time: past them is the first answer that none of them can be."""
