@@ -1,6 +1,8 @@
 """What a user said stays with the user, whatever commands are sent and whatever goes wrong."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bitnet_cli.at import AtClient
 from bitnet_cli.simulator import SimulatedBoard
@@ -44,6 +46,11 @@ def test_without_consent_nothing_is_kept(random_model: Path, tmp_path: Path) -> 
     flash = stored(random_model, tmp_path / "storage", 0)
     assert b'"kind":' in flash  # faults are
     assert CANARY.encode() not in flash
+
+
+def test_a_withdrawal_is_kept_while_the_queue_fails(on_device: Callable[..., Any]) -> None:
+    """Else consent would be back at the next start, and what could not be dropped would be sent."""
+    assert on_device("withdrawal.py") == [[5, [0]]]
 
 
 def test_with_consent_phrases_are(random_model: Path, tmp_path: Path) -> None:

@@ -66,8 +66,10 @@ class Setting(Command):
         return (information(self.name, *self.get(channel)),)
 
     def _keep(self, channel, *values) -> None:
-        self.apply(channel, *values)
-        channel.service.keep(self, channel)
+        try:
+            self.apply(channel, *values)
+        finally:  # a withdrawal holds, also if it could not be carried out to its end
+            channel.service.keep(self, channel)
 
     def restore(self, channel, values) -> None:
         """Apply values of a profile. Raises as set does."""
