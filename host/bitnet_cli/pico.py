@@ -23,7 +23,7 @@ from .errors import BitnetError
 FLASH_BASE = 0x10000000
 _ERASED = 0xFF
 _INSTRUCTIONS_PER_TICK = 32  # of the timers: a hundredth of a microsecond does not matter, speed does
-_IDLE_POLL, _LONGEST_IDLE_POLL = 0.002, 0.05  # seconds
+_STEP = 0.005  # seconds that a chip served by PicoPort gets at once
 _PATIENCE_NANOS = 60e9  # emulated, after which firmware is taken to hang
 
 
@@ -67,6 +67,7 @@ class Pico:
         self.chip.watchdog.on_watchdog_trigger = self._reset
         self.chip.core.pc = FLASH_BASE
         self._simulator.stopped = False
+        self._pause = self.clock.create_alarm(self._simulator.stop)
 
     def _reset(self) -> None:
         self.chip.enter_reset(from_watchdog=True)
@@ -104,11 +105,21 @@ class Pico:
         self._usb.exchange()
 
     def run(self) -> bool:
-        """A few milliseconds of the PC's time; False if the chip sleeps and waits for the outside alone."""
+        """A few milliseconds of the PC's time; False if the chip sleeps and waits for the outside alone.
+
+        A chip that sleeps does so without taking time: its clock jumps to its next alarm.
+        """
         before = self.clock.nanos
         self._usb.exchange()
         execute_batch(self._simulator, _INSTRUCTIONS_PER_TICK)
         return self.clock.nanos != before or not self.is_idle
+
+    def run_for(self, seconds: float) -> None:
+        """As run(), but the chip's clock advances by no more than that."""
+        self._pause.schedule(seconds * 1e9)
+        self.run()
+        self._pause.cancel()
+        self._simulator.stopped = False
 
     def wait_for(self, text: bytes) -> bytes:
         """Run until the chip has sent a text; returns what it sent up to its end. Raises BitnetError."""
@@ -238,11 +249,9 @@ class PicoPort:
 
     def _run(self) -> None:
         pico = self.pico
-        slept = 0.0
         while self._is_open:
-            # A sleeping chip's time passes in steps of its timers, so it waits for us and not we for it;
-            # else one that wakes now and then would do so all the time.
-            timeout = min(max(slept, _IDLE_POLL), _LONGEST_IDLE_POLL) if pico.is_idle else 0
+            # A sleeping chip's clock is held to ours: its timeouts would else be over before we have spoken.
+            timeout = _STEP if pico.is_idle else 0
             to_write = [self._master] if pico.received else []
             readable, writable, _ = select.select([self._master], to_write, [], timeout)
             if readable:
@@ -250,6 +259,4 @@ class PicoPort:
             if writable:
                 sent = os.write(self._master, bytes(pico.received))
                 del pico.received[:sent]
-            before = pico.clock.nanos
-            pico.run()
-            slept = (pico.clock.nanos - before) / 1e9
+            pico.run_for(_STEP)

@@ -1,11 +1,13 @@
 """AT commands that need a chip, by a client that is not ours, at the pty of an emulated RP2040."""
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import at_clients
 import pytest
+import serial
 from bitnet_cli.at import AtClient
 from bitnet_cli.image import build_image
 from bitnet_cli.paths import STOCK_MODEL
@@ -63,6 +65,16 @@ def test_bytes_of_all_values(port: str) -> None:
         assert client.send('AT+FILES="write","all"', data).ok
         lines = client.command('AT+FILES="read","all"').lines
         assert "".join(re.findall(r'"(.*)"', "\n".join(lines))) == data.hex()
+
+
+def test_the_unit_waits_for_data_as_long_as_a_clock_on_the_wall_says(port: str) -> None:
+    """Ten seconds; the emulated chip, which sleeps meanwhile, must not have them over before us."""
+    with serial.Serial(port, timeout=60) as line:
+        line.write(b'AT+FILES="write","late",2\r')
+        assert line.read_until(b">").endswith(b"OK\r\n\r\n>")
+        time.sleep(1)
+        line.write(b"AT")
+        assert line.read_until(b"OK\r\n") == b"\r\nRecv 2 bytes\r\n\r\nOK\r\n"
 
 
 def test_traffic(port: str) -> None:

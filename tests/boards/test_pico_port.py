@@ -2,7 +2,6 @@
 
 import os
 import threading
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,13 +19,12 @@ class Talker:
     is_idle = False
 
     def __init__(self) -> None:
-        self.clock = SimpleNamespace(nanos=0)
         self.received = bytearray()
         self.said = b"".join(b"%07d\n" % number for number in range(_PTY_HOLDS // 4))
         self.has_said_all = threading.Event()
         self._at = 0
 
-    def run(self) -> None:
+    def run_for(self, seconds: float) -> None:
         self.received += self.said[self._at : self._at + 4096]
         self._at += 4096
         if self._at >= len(self.said):
