@@ -9,7 +9,6 @@ import json
 import os
 import sys
 
-import machine
 import uctypes
 from micropython import const
 
@@ -21,11 +20,6 @@ try:
     import vfs
 except ImportError:
     vfs = None  # type: ignore[assignment]
-
-# A unit's watchdog goes on when its program is stopped. Through this alias of CTRL a one clears ENABLE:
-# RP2040 datasheet, 2.1.2 and 4.7.6.
-if rp2:
-    machine.mem32[0x400DB000 if "RP2350" in sys.implementation._machine else 0x4005B000] = 1 << 30
 
 _BLOCK = const(4096)
 _CHUNK = const(128)

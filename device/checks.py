@@ -4,17 +4,11 @@
 import binascii
 import gc
 import json
-import sys
 import time
 from array import array
 
-import machine
 from bitnet import Session, load
 from bitnet.tokenizer import Tokenizer
-
-# As in agent.py.
-if sys.platform == "rp2":
-    machine.mem32[0x400DB000 if "RP2350" in sys.implementation._machine else 0x4005B000] = 1 << 30
 
 _model = load()
 

@@ -23,6 +23,11 @@ _INTERRUPT = 3  # Ctrl-C
 _TRIES = 3
 _READ_TIMEOUT = 2.0  # seconds
 _ANSWER_TIMEOUT = 60.0
+# A unit's watchdog goes on when its program is stopped, and a script takes long over a slow line. Through
+# this alias of CTRL a one clears ENABLE: RP2040 datasheet, 2.1.2 and 4.7.6.
+_STOP_WATCHDOG = """import sys, machine
+if sys.platform == "rp2":
+ machine.mem32[0x400DB000 if "RP2350" in sys.implementation._machine else 0x4005B000] = 1 << 30"""
 # struct.error: mpremote takes a header to be there without looking.
 _FAULTS = (TransportError, serial.SerialException, OSError, struct.error)
 
@@ -73,6 +78,7 @@ class Link:
                     ) from None
             except _FAULTS as error:
                 raise self._as_error(error) from None
+        self.run(_STOP_WATCHDOG)
         self.run(_shortened((DEVICE / script).read_text(encoding="utf-8")))
 
     def run(self, code: str) -> bytes:
