@@ -20,6 +20,7 @@ _PROMPT_TIMEOUT = 5.0  # seconds: it comes right behind the OK
 _WORDS = "ATV1"  # result codes as words: a saved ATV0 would have them as numbers
 _DISTINCT = "AT+CMEE?"  # has an answer of its own, and every board knows it
 
+_NEWS = "+SYNC"  # also comes unasked, at any time before the reply to something else
 _FINAL = re.compile(r"OK|ERROR|\+CME ERROR: .*")
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPE = re.compile(rb'\\([0-9A-Fa-f]{2}|[\\",])')
@@ -35,10 +36,11 @@ class AtTimeoutError(AtError):
 
 @dataclass(frozen=True)
 class Response:
-    """The lines of information before the final result code, and that code."""
+    """The lines of information before the final result code, that code, and what came unasked meanwhile."""
 
     lines: tuple[str, ...]
     final: str
+    unsolicited: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -193,6 +195,7 @@ class AtClient:
 
     def _response(self, line: str, deadline: float) -> Response:
         lines: list[str] = []
+        unsolicited: list[str] = []
         while True:
             text = self._read_line(deadline)
             if text is None:
@@ -202,8 +205,9 @@ class AtClient:
             if self.trace:
                 self.trace("<", text)
             if _FINAL.fullmatch(text):
-                return Response(tuple(lines), text)
-            lines.append(text)
+                return Response(tuple(lines), text, tuple(unsolicited))
+            is_news = text.startswith(_NEWS) and _NEWS not in line.upper()
+            (unsolicited if is_news else lines).append(text)
 
     def _read_line(self, deadline: float) -> str | None:
         """The next line without its end, or None when time is up."""

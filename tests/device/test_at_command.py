@@ -20,7 +20,12 @@ def test_one_shot(board: SimulatedBoard) -> None:
 
 def test_json(board: SimulatedBoard) -> None:
     done = at(board, "--json", "AT+CMEE?")
-    assert json.loads(done.stdout) == {"command": "AT+CMEE?", "lines": ["+CMEE: 0"], "final": "OK"}
+    assert json.loads(done.stdout) == {
+        "command": "AT+CMEE?",
+        "lines": ["+CMEE: 0"],
+        "final": "OK",
+        "unsolicited": [],
+    }
 
 
 def test_a_refusal(board: SimulatedBoard) -> None:

@@ -120,6 +120,23 @@ def test_a_board_that_answers_only_errors_is_not_waited_for_without_end() -> Non
             client.wait_until_ready(0)
 
 
+def test_what_comes_unasked_is_no_part_of_the_answer() -> None:
+    news = '+SYNC: 3,0,1,""'
+
+    def serve() -> None:
+        line, _ = server.accept()
+        with line, line.makefile("rb") as received:
+            for command in (b"AT+GMR\r", b"AT+SYNC\r"):
+                assert read_lines(received, 1) == [command]
+                line.sendall(f"\r\n{news}\r\n\r\n1.0\r\n\r\nOK\r\n".encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        with at.AtClient(f"socket://127.0.0.1:{server.getsockname()[1]}") as client:
+            assert client.command("AT+GMR") == at.Response(("1.0",), "OK", (news,))
+            assert client.command("AT+SYNC") == at.Response((news, "1.0"), "OK")
+
+
 def test_late_answers_are_skipped_in_a_time_of_its_own() -> None:
     with SimulatedBoard() as board, at.AtClient(board.port) as client:
         client.wait_until_ready(0)

@@ -4,6 +4,7 @@ import argparse
 import io
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from ..at import AtClient, AtError, Response
@@ -65,10 +66,9 @@ def _show(command: str, response: Response, as_json: bool) -> None:
 
 def _print(command: str, response: Response, as_json: bool) -> None:
     if as_json:
-        fields = {"command": command, "lines": response.lines, "final": response.final}
-        print(json.dumps(fields, ensure_ascii=False), flush=True)
+        print(json.dumps({"command": command} | asdict(response), ensure_ascii=False), flush=True)
     else:
-        print(*response.lines, response.final, sep="\n", flush=True)
+        print(*response.unsolicited, *response.lines, response.final, sep="\n", flush=True)
 
 
 def _converse(client: AtClient, as_json: bool) -> int:
