@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 import pytest
-from bitnet_cli.config import Config
+from bitnet_cli.boards.config import Config
 
 _TIMEOUT = 20.0
 

@@ -2,8 +2,8 @@
 
 import functools
 
-from bitnet_cli import grammar, modelfile, oracle, tokenizer
-from bitnet_cli.random_model import random_model
+from bitnet_cli.model import grammar, modelfile, oracle, tokenizer
+from bitnet_cli.model.random_model import random_model
 from tokenizers import Tokenizer
 
 INTENTS = ["read_temperature", "set_temperature", "light_on", "set_timer", "unknown"]

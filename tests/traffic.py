@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import serial
-from bitnet_cli.at import AtClient
+from bitnet_cli.boards.at import AtClient
 
 PATIENCE = 60  # seconds
 MARKER, MARKED = b"AT+GMI", b"\r\nbitnet-cli\r\n\r\nOK\r\n"

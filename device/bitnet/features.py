@@ -1,7 +1,7 @@
 # Sensor features: windows over readings in constant memory, cut into bins, each bin one token of the model.
 #
-# Integers only; host/bitnet_cli/features.py computes the same values for training. host/README.md says what
-# each kind of feature is; the definitions are in the metadata of the model file.
+# Integers only; host/bitnet_cli/model/features.py computes the same values for training. host/README.md says
+# what each kind of feature is; the definitions are in the metadata of the model file.
 
 import time
 from array import array

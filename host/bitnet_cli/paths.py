@@ -14,5 +14,4 @@ def _room(path: str) -> Path:
 DEVICE = _room("device")
 NATIVE = _room("native")
 BOARDS = _room("boards")
-BASELINES = _room("tests/bench/baselines")
 STOCK_MODEL = DEVICE / "models" / "home.bitnet"

@@ -2,8 +2,8 @@
 
 import struct
 
-from bitnet_cli.emulator import Measured, Program
-from bitnet_cli.picotiming import lasts_one_more
+from bitnet_cli.emulation.cores import Measured, Program
+from bitnet_cli.emulation.pico_timing import lasts_one_more
 from rp2040py.rp2040 import RP2040
 
 _RAM, _RETURN, _CODE, _HEAP = 0x20000000, 0x20000100, 0x20000200, 0x20008000
@@ -11,7 +11,7 @@ _STACK = _RAM + 264 * 1024 - 64
 
 
 class Rp2040Machine:
-    """A kernelbench.Machine. The code may lie in RAM, where native modules lie: it depends on no address."""
+    """A machines.Machine. The code may lie in RAM, where native modules lie: it depends on no address."""
 
     def __init__(self, program: Program) -> None:
         self._program = program

@@ -1,11 +1,10 @@
 """Our cycle model of Cortex-M0+ against an emulated RP2040 that keeps cycles of its own."""
 
 import pytest
-from bitnet_cli.build import micropython_source
-from bitnet_cli.emulator import Program, link
-from bitnet_cli.kernelbench import Bench
-from bitnet_cli.modelfile import BINARY, TERNARY
-from bitnet_cli.paths import BASELINES
+from bitnet_cli.emulation.cores import Program, link
+from bitnet_cli.measure.kernel_bench import BASELINES, Bench
+from bitnet_cli.model.packing import BINARY, TERNARY
+from bitnet_cli.natmod.build import micropython_source
 from rp2040_machine import Rp2040Machine
 
 TARGET = "cortex-m0plus"

@@ -3,12 +3,13 @@
 import struct
 
 import pytest
-from bitnet_cli.build import micropython_source
-from bitnet_cli.emulator import PROCESSORS, link
-from bitnet_cli.modelfile import BINARY, PSRAM_BURST, TERNARY, Config, split
-from bitnet_cli.oracle import Oracle
-from bitnet_cli.random_model import random_model
-from bitnet_cli.rp2040 import CYCLES_PER_BURST, Rp2040
+from bitnet_cli.emulation.cores import PROCESSORS, link
+from bitnet_cli.emulation.rp2040 import CYCLES_PER_BURST, Rp2040
+from bitnet_cli.model.modelfile import PSRAM_BURST, Config, split
+from bitnet_cli.model.oracle import Oracle
+from bitnet_cli.model.packing import BINARY, TERNARY
+from bitnet_cli.model.random_model import random_model
+from bitnet_cli.natmod.build import micropython_source
 
 COPIED, STREAMED, NO_DMA = 1, 2, 0xFFFFFFFF
 DMA_CHANNEL, REQUEST_CHANNEL, STATE_MACHINE = 3, 4, 6

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitnet_cli.at import AtClient, Response
-from bitnet_cli.board import read_board
-from bitnet_cli.image import build_image
+from bitnet_cli.boards.at import AtClient, Response
+from bitnet_cli.boards.board import read_board
+from bitnet_cli.boards.image import build_image
+from bitnet_cli.emulation.pico import Pico, PicoPort
+from bitnet_cli.emulation.simulator import SimulatedBoard
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
-from bitnet_cli.pico import Pico, PicoPort
-from bitnet_cli.simulator import SimulatedBoard
 from mosquitto import config_without_broker
 from pico_clocks import DieTemperature
 

@@ -3,9 +3,9 @@
 import functools
 from pathlib import Path
 
-from bitnet_cli.at import AtClient
-from bitnet_cli.board import read_board
-from bitnet_cli.firmware import build_firmware, build_rp2
+from bitnet_cli.boards.at import AtClient
+from bitnet_cli.boards.board import read_board
+from bitnet_cli.boards.firmware import build_firmware, build_rp2
 
 BOARD = read_board("rp2040_pico")
 

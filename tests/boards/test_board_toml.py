@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bitnet_cli.at import AtClient
-from bitnet_cli.board import read_board
-from bitnet_cli.build import ARCHITECTURES
+from bitnet_cli.boards.at import AtClient
+from bitnet_cli.boards.board import read_board
+from bitnet_cli.emulation.simulator import SIM, SimulatedBoard, infer_many
 from bitnet_cli.errors import BitnetError
-from bitnet_cli.modelfile import part_sizes
+from bitnet_cli.model.modelfile import part_sizes
+from bitnet_cli.natmod.build import ARCHITECTURES
 from bitnet_cli.paths import BOARDS, STOCK_MODEL
-from bitnet_cli.simulator import SIM, SimulatedBoard, infer_many
 
 GOOD = (BOARDS / "sim" / "board.toml").read_text(encoding="utf-8")
 

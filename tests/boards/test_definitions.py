@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from bitnet_cli.board import Board, board_names, read_board
+from bitnet_cli.boards.board import Board, board_names, read_board
 from bitnet_cli.paths import BOARDS
 
 NAMES = [name for name in board_names() if read_board(name).port != "unix"]

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import toy
-from bitnet_cli import boardbench
-from bitnet_cli import deploy as deployment
-from bitnet_cli.at import AtClient
-from bitnet_cli.board import read_board
-from bitnet_cli.config import Config
-from bitnet_cli.deploy import AGENT, Deployment, deploy
+from bitnet_cli.boards import deploy as deployment
+from bitnet_cli.boards.at import AtClient
+from bitnet_cli.boards.board import read_board
+from bitnet_cli.boards.config import Config
+from bitnet_cli.boards.deploy import AGENT, Deployment, deploy
+from bitnet_cli.boards.link import Link
+from bitnet_cli.emulation.pico import Pico, PicoPort
 from bitnet_cli.errors import BitnetError
-from bitnet_cli.link import Link
-from bitnet_cli.pico import Pico, PicoPort
-from bitnet_cli.validate import validate
+from bitnet_cli.measure import board_bench
+from bitnet_cli.measure.validate import validate
 from pico_boards import BOARD, firmware, model_line, quiet, stock_firmware
 
 UNIT_FILES = ("lib/_bitnet.mpy", "lib/bitnet_board.py", "main.py")
@@ -100,17 +100,17 @@ def test_mpremote_runs_the_service(port: PicoPort, model: Path) -> None:
 
 
 def test_a_connected_board_is_measured(port: PicoPort, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boardbench, "_REPEATS", 2)
-    time_phrase, ran_at = boardbench._time_phrase, []
+    monkeypatch.setattr(board_bench, "_REPEATS", 2)
+    time_phrase, ran_at = board_bench._time_phrase, []
 
-    def time_and_ask(client: AtClient, phrase: str) -> boardbench.Phrase:
+    def time_and_ask(client: AtClient, phrase: str) -> board_bench.Phrase:
         timed = time_phrase(client, phrase)
         ran_at.append(hertz_of(client))
         return timed
 
-    monkeypatch.setattr(boardbench, "_time_phrase", time_and_ask)
+    monkeypatch.setattr(board_bench, "_time_phrase", time_and_ask)
     deploy_to(port, model)
-    bench = boardbench.bench_port(port.port, BOARD, model, PHRASES, print)
+    bench = board_bench.bench_port(port.port, BOARD, model, PHRASES, print)
     assert not bench.is_emulated and bench.heap_growth == 0 and bench.peak_heap < bench.heap
     assert [at.hertz for at in bench.frequencies] == [48_000_000, 125_000_000, 133_000_000]
     assert ran_at == [at.hertz for at in bench.frequencies for _ in PHRASES]

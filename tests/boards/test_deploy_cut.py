@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import toy
-from bitnet_cli.deploy import AGENT, deploy, unit_files
-from bitnet_cli.link import Link, LinkError
-from bitnet_cli.pico import Pico, PicoPort, PowerCutError
+from bitnet_cli.boards.deploy import AGENT, deploy, unit_files
+from bitnet_cli.boards.link import Link, LinkError
+from bitnet_cli.emulation.pico import Pico, PicoPort, PowerCutError
 from pico_boards import BOARD, firmware, model_line, quiet
 
 _EVERY = 10

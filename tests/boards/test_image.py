@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from bitnet_cli import cli
-from bitnet_cli.board import board_names, read_board
-from bitnet_cli.build import module_path
-from bitnet_cli.firmware import build_firmware
-from bitnet_cli.image import build_image
-from bitnet_cli.modelfile import BINARY, Config, split
+from bitnet_cli.boards.board import board_names, read_board
+from bitnet_cli.boards.firmware import build_firmware
+from bitnet_cli.boards.image import build_image
+from bitnet_cli.model.modelfile import Config, split
+from bitnet_cli.model.packing import BINARY
+from bitnet_cli.model.random_model import random_model
+from bitnet_cli.natmod.build import module_path
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
-from bitnet_cli.random_model import random_model
 from littlefs import LittleFS
 
 _UF2_MAGIC = b"UF2\n"

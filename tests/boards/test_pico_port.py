@@ -5,9 +5,9 @@ import threading
 from typing import Any
 
 import pytest
-from bitnet_cli.at import AtClient, AtError
+from bitnet_cli.boards.at import AtClient, AtError
+from bitnet_cli.emulation.pico import PicoPort
 from bitnet_cli.errors import BitnetError
-from bitnet_cli.pico import PicoPort
 
 _PTY_HOLDS = 1 << 17  # bytes, at most
 _PATIENCE = 60  # seconds

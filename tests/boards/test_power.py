@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import ina226_chip
 import pytest
-from bitnet_cli import simulator
-from bitnet_cli.board import CONFIG_NAME, Ina226, Power
-from bitnet_cli.image import littlefs_image
-from bitnet_cli.pico import Pico
-from bitnet_cli.picorepl import Repl
-from bitnet_cli.picotiming import EMULATED_HZ, TimedPico
+from bitnet_cli.boards.board import CONFIG_NAME, Ina226, Power
+from bitnet_cli.boards.image import littlefs_image
+from bitnet_cli.emulation import simulator
+from bitnet_cli.emulation.pico import Pico
+from bitnet_cli.emulation.pico_repl import Repl
+from bitnet_cli.emulation.pico_timing import EMULATED_HZ, TimedPico
 from ina226_chip import Ina226Chip
 from pico_boards import BOARD, firmware
 from pico_clocks import DieTemperature, PicoClocks

@@ -3,17 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
-from bitnet_cli import romfs
-from bitnet_cli.board import CONFIG_NAME, Board, read_board
-from bitnet_cli.build import module_path
-from bitnet_cli.firmware import build_firmware
-from bitnet_cli.image import littlefs_image
-from bitnet_cli.modelfile import BINARY, PSRAM_BURST, TERNARY, Config, split
-from bitnet_cli.oracle import Oracle
+from bitnet_cli.boards import romfs
+from bitnet_cli.boards.board import CONFIG_NAME, Board, read_board
+from bitnet_cli.boards.firmware import build_firmware
+from bitnet_cli.boards.image import littlefs_image
+from bitnet_cli.emulation.pico import Pico
+from bitnet_cli.emulation.pico_repl import Repl
+from bitnet_cli.model.modelfile import PSRAM_BURST, Config, split
+from bitnet_cli.model.oracle import Oracle
+from bitnet_cli.model.packing import BINARY, TERNARY
+from bitnet_cli.model.random_model import random_model
+from bitnet_cli.natmod.build import module_path
 from bitnet_cli.paths import DEVICE
-from bitnet_cli.pico import Pico
-from bitnet_cli.picorepl import Repl
-from bitnet_cli.random_model import random_model
 from psram_chip import ID, SIZE, PsramChip
 
 PICO_FLASH_AND_SRAM = (2 << 20) + (264 << 10)

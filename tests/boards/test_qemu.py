@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import serial
-from bitnet_cli.at import AtClient, quote
+from bitnet_cli.boards.at import AtClient, quote
+from bitnet_cli.boards.link import Link
 from bitnet_cli.commands.demo import PHRASES
-from bitnet_cli.link import Link
-from bitnet_cli.oracle import Oracle
+from bitnet_cli.emulation.simulator import SimulatedBoard
+from bitnet_cli.measure.validate import validate
+from bitnet_cli.model.oracle import Oracle
 from bitnet_cli.paths import STOCK_MODEL
-from bitnet_cli.simulator import SimulatedBoard
-from bitnet_cli.validate import validate
 from qemu_board import MACHINES, QemuBoard
 
 BOOT_TIMEOUT = 60.0  # seconds, on a machine that is busy otherwise

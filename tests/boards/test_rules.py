@@ -1,10 +1,10 @@
 """Fallback rules in an emulated RP2040's real firmware: its stack is 8 KB, and its cycles are counted."""
 
 import pytest
-from bitnet_cli.image import build_image
+from bitnet_cli.boards.image import build_image
+from bitnet_cli.emulation.pico import Pico
+from bitnet_cli.emulation.pico_repl import Repl
 from bitnet_cli.paths import STOCK_MODEL
-from bitnet_cli.pico import Pico
-from bitnet_cli.picorepl import Repl
 from pico_boards import BOARD, firmware
 
 ROUND = "timer for 5 minutes water set the lights at on the of my "

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from bitnet_cli import build, simulator
+from bitnet_cli.emulation import simulator
+from bitnet_cli.natmod import build
 from bitnet_cli.paths import BOARDS
 
 MAP = """

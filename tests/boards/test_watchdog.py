@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
-from bitnet_cli import romfs
-from bitnet_cli.at import AtClient, AtTimeoutError
-from bitnet_cli.config import Config
-from bitnet_cli.deploy import AGENT, rules_files, unit_files
-from bitnet_cli.image import littlefs_image
-from bitnet_cli.link import Link
+from bitnet_cli.boards import romfs
+from bitnet_cli.boards.at import AtClient, AtTimeoutError
+from bitnet_cli.boards.config import Config
+from bitnet_cli.boards.deploy import AGENT, rules_files, unit_files
+from bitnet_cli.boards.image import littlefs_image
+from bitnet_cli.boards.link import Link
+from bitnet_cli.emulation.pico import Pico, PicoPort
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
-from bitnet_cli.pico import Pico, PicoPort
 from pico_boards import BOARD, firmware
 
 TIMEOUT_MS = 1000

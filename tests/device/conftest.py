@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import toy
 from at_line import Line
-from bitnet_cli import simulator
-from bitnet_cli.simulator import SimulatedBoard
+from bitnet_cli.emulation import simulator
+from bitnet_cli.emulation.simulator import SimulatedBoard
 
 SCRIPTS = Path(__file__).parent / "scripts"
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from at_line import Line
-from bitnet_cli.simulator import SimulatedBoard
+from bitnet_cli.emulation.simulator import SimulatedBoard
 
 INFER = rb'\r\n\+INFER: "\w+",\d+,"[^"]*","model",\d+,\d+,0\r\n'
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import at_clients
 import pytest
+from bitnet_cli.emulation.simulator import SimulatedBoard
 from bitnet_cli.paths import DEVICE
-from bitnet_cli.simulator import SimulatedBoard
 from mosquitto import config_without_broker
 
 Ask = Callable[[str], tuple[str, str]]

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import command_line
-from bitnet_cli.simulator import SimulatedBoard
+from bitnet_cli.emulation.simulator import SimulatedBoard
 
 
 def at(board: SimulatedBoard, *arguments: object, typed: str = "") -> subprocess.CompletedProcess[str]:

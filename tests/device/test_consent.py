@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bitnet_cli.at import AtClient
-from bitnet_cli.simulator import SimulatedBoard
+from bitnet_cli.boards.at import AtClient
+from bitnet_cli.emulation.simulator import SimulatedBoard
 from mosquitto import config_without_broker
 
 CANARY = "xylophonequark"

@@ -6,7 +6,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from bitnet_cli.at import AtClient
+from bitnet_cli.boards.at import AtClient
 from bitnet_cli.commands.demo import PHRASES
 from command_line import BITNET_CLI, run
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bitnet_cli import simulator
-from bitnet_cli.at import AtClient
-from bitnet_cli.config import Config
+from bitnet_cli.boards.at import AtClient
+from bitnet_cli.boards.config import Config
+from bitnet_cli.emulation import simulator
+from bitnet_cli.emulation.simulator import SimulatedBoard
 from bitnet_cli.paths import DEVICE
-from bitnet_cli.simulator import SimulatedBoard
 
 RULES = "by_rule\tlamp.*? on \n"
 

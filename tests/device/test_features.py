@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bitnet_cli.features import Feature, Meters, from_dict, to_metadata, tokens_of
-from bitnet_cli.modelfile import read
+from bitnet_cli.model.features import Feature, Meters, from_dict, to_metadata, tokens_of
+from bitnet_cli.model.modelfile import read
 from bitnet_cli.paths import DEVICE
 
 WINDOW_MS = 60_000

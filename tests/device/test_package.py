@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from bitnet_cli.build import ABI, ARCHITECTURES, module_path
+from bitnet_cli.natmod.build import ABI, ARCHITECTURES, module_path
 from bitnet_cli.paths import DEVICE
 
 

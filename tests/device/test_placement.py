@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bitnet_cli import modelfile
+from bitnet_cli.model import modelfile
 
 
 def test_placements(on_device: Callable[..., Any], random_model: Path) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import toy
-from bitnet_cli.at import Answer
-from bitnet_cli.grammar import Labels, Reply
-from bitnet_cli.oracle import Oracle
-from bitnet_cli.simulator import infer_many
-from bitnet_cli.tokenizer import encode
+from bitnet_cli.boards.at import Answer
+from bitnet_cli.emulation.simulator import infer_many
+from bitnet_cli.model.grammar import Labels, Reply
+from bitnet_cli.model.oracle import Oracle
+from bitnet_cli.model.tokenizer import encode
 
 
 def phrases(count: int, seed: int) -> list[str]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bitnet_cli import patterns, simulator
-from bitnet_cli.at import AtClient
+from bitnet_cli.boards.at import AtClient
+from bitnet_cli.emulation import simulator
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
-from bitnet_cli.phrases import read_phrases
-from bitnet_cli.rules import normalize, rules_path
+from bitnet_cli.phrases.phrases import read_phrases
+from bitnet_cli.rules import patterns
+from bitnet_cli.rules.generate import normalize, rules_path
 from test_tokenizer import texts
 
 HOME = Path(__file__).parents[2] / "host" / "phrases" / "home"

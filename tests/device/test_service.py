@@ -10,9 +10,9 @@ from zlib import crc32
 
 import pytest
 from at_line import Line
-from bitnet_cli.at import AtClient
-from bitnet_cli.config import Config
-from bitnet_cli.simulator import SimulatedBoard
+from bitnet_cli.boards.at import AtClient
+from bitnet_cli.boards.config import Config
+from bitnet_cli.emulation.simulator import SimulatedBoard
 from mosquitto import Broker, config_with_broker, config_without_broker, free_port
 
 

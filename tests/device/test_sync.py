@@ -14,8 +14,9 @@ from typing import Any, Self
 
 import paho.mqtt.client as paho
 import pytest
-from bitnet_cli import build, simulator
-from bitnet_cli.collect import Store
+from bitnet_cli.cloud.collect import Store
+from bitnet_cli.emulation import simulator
+from bitnet_cli.natmod import build
 from command_line import BITNET_CLI
 from mosquitto import Broker, free_port
 

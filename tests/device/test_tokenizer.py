@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import toy
-from bitnet_cli import modelfile, tokenizer
+from bitnet_cli.model import modelfile, tokenizer
 from bitnet_cli.paths import STOCK_MODEL
 
 START, END = 1, 2

@@ -4,12 +4,12 @@ import random
 from pathlib import Path
 
 import pytest
-from bitnet_cli import checkpoint as checkpoints
-from bitnet_cli.checkpoint import Checkpoint
-from bitnet_cli.dataset import draw
-from bitnet_cli.phrases import Phrase
-from bitnet_cli.templates import PhraseBook, load
-from bitnet_cli.train import Recipe, train
+from bitnet_cli.phrases.phrases import Phrase
+from bitnet_cli.phrases.templates import PhraseBook, load
+from bitnet_cli.training import checkpoint as checkpoints
+from bitnet_cli.training.checkpoint import Checkpoint
+from bitnet_cli.training.dataset import draw
+from bitnet_cli.training.train import Recipe, train
 
 HOME = Path(__file__).parents[2] / "host" / "phrases" / "home"
 RECIPE = Recipe(

@@ -11,9 +11,9 @@ from typing import IO
 
 import pytest
 import serial
-from bitnet_cli import at
+from bitnet_cli.boards import at
+from bitnet_cli.emulation.simulator import SimulatedBoard, micropython
 from bitnet_cli.paths import DEVICE
-from bitnet_cli.simulator import SimulatedBoard, micropython
 
 # Reads {"lines": [...]} and prints the argument of each line, as the device's parser sees it.
 PARSE = """

@@ -1,7 +1,7 @@
 """Addresses of brokers, as config.toml and the command line have them."""
 
 import pytest
-from bitnet_cli.broker import Broker, parse_broker
+from bitnet_cli.cloud.broker import Broker, parse_broker
 from bitnet_cli.errors import BitnetError
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from bitnet_cli import modelfile
 from bitnet_cli.cli import main
-from bitnet_cli.phrases import Phrase
+from bitnet_cli.model import modelfile
+from bitnet_cli.phrases.phrases import Phrase
 from safetensors.torch import load_file, save_file
 
 
@@ -108,7 +108,7 @@ def test_export_quantizes_as_asked(
 def test_export_warns_if_integers_and_floats_differ(
     cli: Cli, tiny_folder: Path, phrase_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bitnet_cli.export.WANTED_AGREEMENT", 1.01)
+    monkeypatch.setattr("bitnet_cli.training.export.WANTED_AGREEMENT", 1.01)
     output = tmp_path / "tiny.bitnet"
     done = cli("export", "--model", tiny_folder, "--output", output, "--test", phrase_file, "--json")
     assert done.status == 0

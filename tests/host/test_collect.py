@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bitnet_cli import modelfile
 from bitnet_cli.cli import main
-from bitnet_cli.collect import Store, export_phrases, is_topic
+from bitnet_cli.cloud.collect import Store, export_phrases, is_topic
 from bitnet_cli.errors import BitnetError
+from bitnet_cli.model import modelfile
+from bitnet_cli.model.tokenizer import encode, from_section
 from bitnet_cli.paths import STOCK_MODEL
-from bitnet_cli.phrases import Phrase, read_phrases
-from bitnet_cli.tokenizer import encode, from_section
+from bitnet_cli.phrases.phrases import Phrase, read_phrases
 from mosquitto import free_port
 
 

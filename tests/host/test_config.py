@@ -4,9 +4,9 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from bitnet_cli.board import read_board
+from bitnet_cli.boards.board import read_board
+from bitnet_cli.boards.config import DEFAULT, read_config
 from bitnet_cli.cli import main
-from bitnet_cli.config import DEFAULT, read_config
 from bitnet_cli.errors import BitnetError
 
 EVERYTHING = """
@@ -176,7 +176,7 @@ def test_commands_refuse_it_first(
     monkeypatch: pytest.MonkeyPatch,
     command: tuple[str, ...],
 ) -> None:
-    monkeypatch.setattr("bitnet_cli.link.Link", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr("bitnet_cli.boards.link.Link", lambda *_: contextlib.nullcontext())
     path = tmp_path / "config.toml"
     path.write_text('[at]\nble = "unit"\n')
     assert main([*command, str(path)]) == 2

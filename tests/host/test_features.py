@@ -5,17 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bitnet_cli import checkpoint as checkpoints
-from bitnet_cli.accuracy import measure
-from bitnet_cli.checkpoint import Checkpoint
 from bitnet_cli.errors import BitnetError
-from bitnet_cli.export import export, measure_agreement
-from bitnet_cli.features import FILE_NAME, Feature, read_definitions, tokens_of
-from bitnet_cli.modelfile import read
-from bitnet_cli.phrases import Phrase
-from bitnet_cli.templates import load
-from bitnet_cli.tokenizer import encode, read_section
-from bitnet_cli.train import Recipe, prepare, train
+from bitnet_cli.measure.accuracy import measure
+from bitnet_cli.model.features import FILE_NAME, Feature, read_definitions, tokens_of
+from bitnet_cli.model.modelfile import read
+from bitnet_cli.model.tokenizer import encode, read_section
+from bitnet_cli.phrases.phrases import Phrase
+from bitnet_cli.phrases.templates import load
+from bitnet_cli.training import checkpoint as checkpoints
+from bitnet_cli.training.checkpoint import Checkpoint
+from bitnet_cli.training.export import export, measure_agreement
+from bitnet_cli.training.train import Recipe, prepare, train
 
 TOML = """
 [light]

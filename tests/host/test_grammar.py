@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from bitnet_cli import grammar
 from bitnet_cli.errors import BitnetError
-from bitnet_cli.grammar import Labels, Reply
-from bitnet_cli.tokenizer import Encoded, encode, read_section, tokenizer_section, train_tokenizer
+from bitnet_cli.model import grammar
+from bitnet_cli.model.grammar import Labels, Reply
+from bitnet_cli.model.tokenizer import Encoded, encode, read_section, tokenizer_section, train_tokenizer
 from tokenizers import Tokenizer
 
 BARE = Labels(

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bitnet_cli import modelfile
 from bitnet_cli.errors import BitnetError
-from bitnet_cli.grammar import Labels, labels_section, specials
-from bitnet_cli.modelfile import Config, Matrix, Prefix, Scale
-from bitnet_cli.random_model import random_model
-from bitnet_cli.tokenizer import tokenizer_section, train_tokenizer
+from bitnet_cli.model import modelfile
+from bitnet_cli.model.grammar import Labels, labels_section, specials
+from bitnet_cli.model.modelfile import Config, Matrix, Prefix, Scale
+from bitnet_cli.model.packing import TERNARY
+from bitnet_cli.model.random_model import random_model
+from bitnet_cli.model.tokenizer import tokenizer_section, train_tokenizer
 
 SMALL = Config(20, 24, 36, 2, 4, 2, 6)
 SHAPES = [
@@ -54,7 +55,7 @@ def ternary_byte(digits: list[int]) -> int:
 
 def test_ternary_bytes_are_those_of_the_specs_examples() -> None:
     for weights, byte in (([-1, 0, 1, 1, 0], 151), ([1, 0, -1, 0, 1], 173), ([0] * 5, 81), ([1] * 5, 242)):
-        packed = Matrix(Scale(16384, 0), np.array([weights], np.int8)).pack(modelfile.TERNARY)
+        packed = Matrix(Scale(16384, 0), np.array([weights], np.int8)).pack(TERNARY)
         assert packed[4] == byte
     groups = list(itertools.product(range(3), repeat=5))
     assert sorted(map(ternary_byte, map(list, groups))) == list(range(243))

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from bitnet_cli import modelfile, oracle
 from bitnet_cli.errors import BitnetError
-from bitnet_cli.modelfile import Config, Layer, Matrix, ModelFile, Scale
-from bitnet_cli.oracle import Bounds, Oracle, Scales
-from bitnet_cli.random_model import random_model
+from bitnet_cli.model import modelfile, oracle
+from bitnet_cli.model.modelfile import Config, Layer, Matrix, ModelFile, Scale
+from bitnet_cli.model.oracle import Bounds, Oracle, Scales
+from bitnet_cli.model.random_model import random_model
 from toy import model as toy_model
 from toy import template_beginning
 

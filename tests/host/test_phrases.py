@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from bitnet_cli.errors import BitnetError
-from bitnet_cli.phrases import Phrase, is_number, read_phrases
+from bitnet_cli.phrases.phrases import Phrase, is_number, read_phrases
 
 
 def written(folder: Path, name: str, text: str | bytes) -> Path:

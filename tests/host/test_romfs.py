@@ -4,8 +4,8 @@ import json
 import subprocess
 from pathlib import Path
 
-from bitnet_cli import romfs
-from bitnet_cli.simulator import micropython
+from bitnet_cli.boards import romfs
+from bitnet_cli.emulation.simulator import micropython
 
 LIST = """
 import os, sys, json, uctypes, vfs

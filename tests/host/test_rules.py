@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from bitnet_cli.errors import BitnetError
 from bitnet_cli.paths import STOCK_MODEL
-from bitnet_cli.patterns import check_line
-from bitnet_cli.phrases import Phrase
-from bitnet_cli.rules import MAX_BYTES, MAX_RULES, generate, normalize, read_rules, rules_path
-from bitnet_cli.templates import PhraseBook, load
-from bitnet_cli.train import Recipe, make_labels, make_rules
+from bitnet_cli.phrases.phrases import Phrase
+from bitnet_cli.phrases.templates import PhraseBook, load
+from bitnet_cli.rules.generate import MAX_BYTES, MAX_RULES, generate, normalize, read_rules, rules_path
+from bitnet_cli.rules.patterns import check_line
+from bitnet_cli.training.train import Recipe, make_labels, make_rules
 
 HOME = Path(__file__).parents[2] / "host" / "phrases" / "home"
 

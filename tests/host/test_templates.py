@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from bitnet_cli.dataset import draw
 from bitnet_cli.errors import BitnetError
-from bitnet_cli.phrases import Phrase, is_number, read_phrases
-from bitnet_cli.templates import PhraseBook, load, made_up_word
+from bitnet_cli.phrases.phrases import Phrase, is_number, read_phrases
+from bitnet_cli.phrases.templates import PhraseBook, load, made_up_word
+from bitnet_cli.training.dataset import draw
 
 HOME = Path(__file__).parents[2] / "host" / "phrases" / "home"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bitnet_cli import tokenizer
 from bitnet_cli.errors import BitnetError
-from bitnet_cli.tokenizer import Tables
+from bitnet_cli.model import tokenizer
+from bitnet_cli.model.tokenizer import Tables
 from tokenizers import Tokenizer
 
 SPECIALS = ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<intent:read_temperature>", "<slot:room>"]
@@ -185,11 +185,11 @@ def test_vocabulary_is_bytes_merges_specials(trained: Tokenizer, tables: Tables)
 def test_training_is_reproducible(trained: Tokenizer) -> None:
     """In another process too, whose hash seeds differ."""
     program = (
-        "import sys, json; from bitnet_cli.tokenizer import train_tokenizer\n"
+        "import sys, json; from bitnet_cli.model.tokenizer import train_tokenizer\n"
         "corpus, specials = json.load(sys.stdin)\n"
         "sys.stdout.buffer.write(train_tokenizer(corpus, 380, specials).to_str().encode())"
     )
-    path = str(Path(tokenizer.__file__).parents[1])
+    path = str(Path(tokenizer.__file__).parents[2])
     other = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r})\n{program}"],
         input=json.dumps([CORPUS, SPECIALS]).encode(), capture_output=True, check=True,

@@ -7,19 +7,19 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from bitnet_cli import checkpoint as checkpoints
-from bitnet_cli import modelfile
-from bitnet_cli.checkpoint import Checkpoint
+from bitnet_cli.emulation.simulator import infer_many
 from bitnet_cli.errors import BitnetError
-from bitnet_cli.export import OracleScorer, export, measure_agreement, requantize
-from bitnet_cli.modelfile import BINARY, TERNARY
-from bitnet_cli.oracle import Oracle
-from bitnet_cli.phrases import Phrase
-from bitnet_cli.report import evaluate, held_out_examples
-from bitnet_cli.simulator import infer_many
-from bitnet_cli.templates import PhraseBook
-from bitnet_cli.tokenizer import encode
-from bitnet_cli.train import Recipe, float_twin, hold_out, train
+from bitnet_cli.model import modelfile
+from bitnet_cli.model.oracle import Oracle
+from bitnet_cli.model.packing import BINARY, TERNARY
+from bitnet_cli.model.tokenizer import encode
+from bitnet_cli.phrases.phrases import Phrase
+from bitnet_cli.phrases.templates import PhraseBook
+from bitnet_cli.training import checkpoint as checkpoints
+from bitnet_cli.training.checkpoint import Checkpoint
+from bitnet_cli.training.export import OracleScorer, export, measure_agreement, requantize
+from bitnet_cli.training.report import evaluate, held_out_examples
+from bitnet_cli.training.train import Recipe, float_twin, hold_out, train
 
 Float64 = npt.NDArray[np.float64]
 

@@ -12,11 +12,11 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from bitnet_cli.build import XTENSA, make, micropython_source, module_path, prepare
-from bitnet_cli.emulator import link
-from bitnet_cli.machines import architecture_of, machine
+from bitnet_cli.emulation.cores import link
+from bitnet_cli.emulation.machines import architecture_of, machine
+from bitnet_cli.emulation.xtensa.machine import compile_guest, qemu_command
+from bitnet_cli.natmod.build import XTENSA, make, micropython_source, module_path, prepare
 from bitnet_cli.paths import DEVICE, NATIVE
-from bitnet_cli.xtensa.machine import compile_guest, qemu_command
 
 HERE = Path(__file__).parent
 # On a PC with a PSRAM of its own.

@@ -4,7 +4,8 @@ import struct
 
 import numpy as np
 import pytest
-from bitnet_cli.modelfile import BINARY, TERNARY, Matrix, Scale
+from bitnet_cli.model.modelfile import Matrix, Scale
+from bitnet_cli.model.packing import BINARY, TERNARY
 from targets import Emulated, target
 
 NAMES = ["cortex-m0plus", "xtensa"]

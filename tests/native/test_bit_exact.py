@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import toy
-from bitnet_cli.modelfile import BINARY, TERNARY, Config
-from bitnet_cli.oracle import Oracle
+from bitnet_cli.model.modelfile import Config
+from bitnet_cli.model.oracle import Oracle
+from bitnet_cli.model.packing import BINARY, TERNARY
+from bitnet_cli.model.random_model import random_model
 from bitnet_cli.paths import STOCK_MODEL
-from bitnet_cli.random_model import random_model
 from targets import TARGETS, Emulated, HostLibrary, Logits, target
 from unicorn import UcError
 

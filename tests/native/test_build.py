@@ -4,8 +4,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from bitnet_cli import build, debian
 from bitnet_cli.errors import BitnetError
+from bitnet_cli.natmod import build, debian
 from bitnet_cli.paths import DEVICE
 
 MAX_TEXT_SIZE = 24 * 1024

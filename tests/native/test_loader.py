@@ -7,8 +7,9 @@ import zlib
 
 import numpy as np
 import pytest
-from bitnet_cli.modelfile import BINARY, TERNARY, Config, Prefix, split
-from bitnet_cli.random_model import random_model
+from bitnet_cli.model.modelfile import Config, Prefix, split
+from bitnet_cli.model.packing import BINARY, TERNARY
+from bitnet_cli.model.random_model import random_model
 from targets import Emulated, HostLibrary, Sanitized, TargetError, pack_run, target
 
 OK = 0

@@ -5,9 +5,10 @@ import struct
 import numpy as np
 import numpy.typing as npt
 import pytest
-from bitnet_cli import oracle
-from bitnet_cli.modelfile import BINARY, Matrix, Scale
-from bitnet_cli.oracle import Bounds, Scales
+from bitnet_cli.model import oracle
+from bitnet_cli.model.modelfile import Matrix, Scale
+from bitnet_cli.model.oracle import Bounds, Scales
+from bitnet_cli.model.packing import BINARY
 from targets import Emulated, target
 
 Int64 = npt.NDArray[np.int64]

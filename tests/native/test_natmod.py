@@ -4,11 +4,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from bitnet_cli.build import module_path
-from bitnet_cli.modelfile import Config, split
-from bitnet_cli.oracle import Oracle
+from bitnet_cli.model.modelfile import Config, split
+from bitnet_cli.model.oracle import Oracle
+from bitnet_cli.model.random_model import random_model
+from bitnet_cli.natmod.build import module_path
 from bitnet_cli.paths import DEVICE
-from bitnet_cli.random_model import random_model
 from targets import find_micropython
 
 VOCAB = 40

@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from bitnet_cli import build, debian
 from bitnet_cli.errors import BitnetError
+from bitnet_cli.natmod import build, debian
 from bitnet_cli.xtensa import toolchain
 
 # What all three chips have, by option of the processor (Xtensa Instruction Set Architecture, chapter 4). The

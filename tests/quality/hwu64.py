@@ -11,15 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from bitnet_cli.accuracy import measure
-from bitnet_cli.checkpoint import save
-from bitnet_cli.export import export
 from bitnet_cli.files import write_atomically
-from bitnet_cli.phrases import Phrase, read_phrases
+from bitnet_cli.measure.accuracy import measure
+from bitnet_cli.phrases.phrases import Phrase, read_phrases
+from bitnet_cli.phrases.templates import load
 from bitnet_cli.progress import Progress
-from bitnet_cli.report import evaluate
-from bitnet_cli.templates import load
-from bitnet_cli.train import Recipe, fit, float_twin, prepare
+from bitnet_cli.training.checkpoint import save
+from bitnet_cli.training.export import export
+from bitnet_cli.training.report import evaluate
+from bitnet_cli.training.train import Recipe, fit, float_twin, prepare
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 

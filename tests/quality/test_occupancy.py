@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from bitnet_cli.accuracy import Accuracy, measure
-from bitnet_cli.modelfile import read
+from bitnet_cli.measure.accuracy import Accuracy, measure
+from bitnet_cli.model.modelfile import read
+from bitnet_cli.model.tokenizer import encode, from_section
 from bitnet_cli.paths import DEVICE
-from bitnet_cli.phrases import Phrase, read_phrases
-from bitnet_cli.tokenizer import encode, from_section
+from bitnet_cli.phrases.phrases import Phrase, read_phrases
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bitnet_cli.accuracy import measure
-from bitnet_cli.dataset import draw
-from bitnet_cli.modelfile import read
+from bitnet_cli.emulation.simulator import infer_many
+from bitnet_cli.measure.accuracy import measure
+from bitnet_cli.model.modelfile import read
 from bitnet_cli.paths import STOCK_MODEL
-from bitnet_cli.phrases import Phrase, read_phrases
-from bitnet_cli.simulator import infer_many
-from bitnet_cli.templates import load
+from bitnet_cli.phrases.phrases import Phrase, read_phrases
+from bitnet_cli.phrases.templates import load
+from bitnet_cli.training.dataset import draw
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

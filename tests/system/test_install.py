@@ -11,7 +11,7 @@ from email import message_from_bytes
 from pathlib import Path
 
 import pytest
-from bitnet_cli.build import ARCHITECTURES
+from bitnet_cli.natmod.build import ARCHITECTURES
 
 ROOT = Path(__file__).parents[2]
 STOCK_MODEL = ROOT / "device" / "models" / "home.bitnet"
@@ -20,7 +20,6 @@ ROOMS = {
     "device": "_device",
     "native": "_native",
     "boards": "_boards",
-    "tests/bench/baselines": "_baselines",
 }
 ANSWER = {"phrase", "intent", "slots", "confidence", "source", "latency_ms", "prompt_tokens", "age"}
 

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from bitnet_cli.at import AtClient
-from bitnet_cli.config import Config
+from bitnet_cli.boards.at import AtClient
+from bitnet_cli.boards.config import Config
+from bitnet_cli.emulation.simulator import SimulatedBoard
 from bitnet_cli.paths import STOCK_MODEL
-from bitnet_cli.simulator import SimulatedBoard
 from traffic import PATIENCE, RULE, Client, PtyLine, free_heap, join
 
 LINES = 100_000

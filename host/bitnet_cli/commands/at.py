@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from ..at import AtClient, AtError, Response
+from ..boards.at import AtClient, AtError, Response
 from ..errors import BitnetError
 from ..files import read_file
 

@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 
 from .. import extras
-from ..accuracy import measure
-from ..board import board_names, read_board
+from ..boards.board import board_names, read_board
+from ..measure.accuracy import measure
 from ..paths import STOCK_MODEL
-from ..phrases import read_phrases
+from ..phrases.phrases import read_phrases
 from .demo import PHRASES
 
 HELP = "measure: the `accuracy` of a model, the cycles of the `kernels`, the latency of a `board`"
-# Those of kernelbench.TARGETS, which needs packages that the other commands do without.
+# Those of kernel_bench.TARGETS, which needs packages that the other commands do without.
 TARGETS = ("cortex-m0plus", "cortex-m7", "rv32imc", "x86-64", "xtensa")
 
 
@@ -74,31 +74,31 @@ def _accuracy(args: argparse.Namespace) -> None:
 
 def _kernels(args: argparse.Namespace) -> None:
     extras.require("bench")
-    from .. import chart, kernelbench, kernelreport
+    from ..measure import chart, kernel_bench, kernel_report
 
     if args.chart:
         chart.check_chart_path(args.chart)
-    result = kernelbench.run(args.target, _report)
-    print(json.dumps(result.as_dict(), indent=1) if args.json else kernelreport.as_text(result))
+    result = kernel_bench.run(args.target, _report)
+    print(json.dumps(result.as_dict(), indent=1) if args.json else kernel_report.as_text(result))
     if args.chart:
-        kernelreport.draw(result, args.chart)
+        kernel_report.draw(result, args.chart)
 
 
 def _board(args: argparse.Namespace) -> None:
     extras.require("board")
-    from .. import boardbench, boardreport, chart
+    from ..measure import board_bench, board_report, chart
 
     if args.chart:
         extras.require("bench")
         chart.check_chart_path(args.chart)
     board = read_board(args.board)
     if args.emulate:
-        result = boardbench.bench_emulated(board, args.model, PHRASES, _report)
+        result = board_bench.bench_emulated(board, args.model, PHRASES, _report)
     else:
-        result = boardbench.bench_port(args.port, board, args.model, PHRASES, _report)
-    print(json.dumps(result.as_dict(), indent=1) if args.json else boardreport.as_text(result))
+        result = board_bench.bench_port(args.port, board, args.model, PHRASES, _report)
+    print(json.dumps(result.as_dict(), indent=1) if args.json else board_report.as_text(result))
     if args.chart:
-        boardreport.draw(result, args.chart)
+        board_report.draw(result, args.chart)
 
 
 def _report(line: str) -> None:

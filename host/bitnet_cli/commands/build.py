@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from .. import extras
-from ..board import read_board
-from ..build import ARCHITECTURES, build_into, module_path
-from ..config import DEFAULT, read_config
+from ..boards.board import read_board
+from ..boards.config import DEFAULT, read_config
 from ..files import read_file
+from ..natmod.build import ARCHITECTURES, build_into, module_path
 from ..paths import DEVICE, STOCK_MODEL
 
 HELP = "build the native module for the boards' architectures, or all that a board's flash holds"
@@ -54,7 +54,7 @@ def _report(line: str) -> None:
 
 def _build_board(args: argparse.Namespace) -> None:
     extras.require("board")
-    from ..image import build_image, write_image
+    from ..boards.image import build_image, write_image
 
     board = read_board(args.board)
     firmware = args.firmware and read_file(args.firmware)

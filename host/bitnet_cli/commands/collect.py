@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import extras
 from ..errors import BitnetError
-from ..phrases import read_rows
+from ..phrases.phrases import read_rows
 
 if TYPE_CHECKING:
-    from ..collect import Counts, Export, Store, Unit
+    from ..cloud.collect import Counts, Export, Store, Unit
 
 HELP = "collect faults and phrases of units from an MQTT broker, and make phrases to train on of them"
 
@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Collect until Ctrl-C, write the phrases, print a summary."""
     extras.require("cloud")
-    from ..broker import parse_broker
-    from ..collect import Store, collect
+    from ..cloud.broker import parse_broker
+    from ..cloud.collect import Store, collect
     from ..files import require_file
 
     broker = parse_broker(args.broker, args.ca) if args.broker else None
@@ -79,7 +79,7 @@ def _show(counts: "Counts") -> None:
 
 
 def _write_phrases(store: "Store", output: Path, model: Path | None) -> "Export":
-    from ..collect import export_phrases
+    from ..cloud.collect import export_phrases
     from ..files import write_atomically
 
     # Read anew: it may have been labelled while records came in.

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from ..at import Answer, AtClient
+from ..boards.at import Answer, AtClient
+from ..emulation.simulator import SimulatedBoard, check_phrase
 from ..errors import BitnetError
 from ..paths import STOCK_MODEL
-from ..simulator import SimulatedBoard, check_phrase
 
 HELP = "start a simulated board and ask it phrases over AT commands"
 

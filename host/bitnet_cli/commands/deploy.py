@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .. import extras
-from ..board import board_names, read_board
-from ..config import read_config
+from ..boards.board import board_names, read_board
+from ..boards.config import read_config
 from ..paths import STOCK_MODEL
 
 HELP = "copy the package, the native module and a model onto a board that runs MicroPython"
@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Deploy, print what was written."""
     extras.require("board")
-    from ..deploy import AGENT, deploy
-    from ..link import Link
+    from ..boards.deploy import AGENT, deploy
+    from ..boards.link import Link
     from ..progress import Progress
 
     board = read_board(args.board)

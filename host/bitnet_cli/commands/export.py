@@ -32,12 +32,13 @@ def run(args: argparse.Namespace) -> None:
     from .. import extras
 
     extras.require("train")
-    from ..checkpoint import load
-    from ..export import WANTED_AGREEMENT, export, measure_agreement, requantize
     from ..files import read_file, write_atomically
-    from ..modelfile import BINARY, TERNARY, part_sizes
-    from ..phrases import read_phrases
-    from ..rules import FILE_NAME, rules_path
+    from ..model.modelfile import part_sizes
+    from ..model.packing import BINARY, TERNARY
+    from ..phrases.phrases import read_phrases
+    from ..rules.generate import FILE_NAME, rules_path
+    from ..training.checkpoint import load
+    from ..training.export import WANTED_AGREEMENT, export, measure_agreement, requantize
 
     phrases = read_phrases(args.test) if args.test else []
     checkpoint = load(args.model)

@@ -23,9 +23,9 @@ def run(args: argparse.Namespace) -> None:
 
     extras.require("train")
     from ..files import require_file, write_atomically
+    from ..phrases.templates import load
     from ..progress import Progress
-    from ..templates import load
-    from ..train import Recipe, make_rules
+    from ..training.train import Recipe, make_rules
 
     require_file(args.output)
     book = load(args.phrases)

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from .. import extras
-from ..board import board_names, read_board
-from ..config import DEFAULT, Config, read_config
+from ..boards.board import board_names, read_board
+from ..boards.config import DEFAULT, Config, read_config
+from ..emulation.simulator import SIM, SimulatedBoard
 from ..paths import STOCK_MODEL
-from ..simulator import SIM, SimulatedBoard
 
 HELP = "start a simulated board and print the port at which it answers AT commands"
 
@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _emulate(args: argparse.Namespace, config: Config) -> None:
     extras.require("board")
-    from ..image import build_image
-    from ..pico import Pico, PicoPort, require_rp2040
+    from ..boards.image import build_image
+    from ..emulation.pico import Pico, PicoPort, require_rp2040
 
     board = read_board(args.board)
     require_rp2040(board)

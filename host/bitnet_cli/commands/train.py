@@ -47,14 +47,14 @@ def run(args: argparse.Namespace) -> None:
     from .. import extras
 
     extras.require("train")
-    from .. import checkpoint as checkpoints
     from ..files import require_folder, write_atomically
-    from ..modelfile import BINARY, TERNARY
+    from ..model.packing import BINARY, TERNARY
+    from ..phrases.templates import load
     from ..progress import Progress
-    from ..report import draw_confusions, evaluate
-    from ..rules import FILE_NAME
-    from ..templates import load
-    from ..train import Recipe, hold_out, make_rules, train
+    from ..rules.generate import FILE_NAME
+    from ..training import checkpoint as checkpoints
+    from ..training.report import draw_confusions, evaluate
+    from ..training.train import Recipe, hold_out, make_rules, train
 
     recipe = Recipe(
         name=args.name or args.output.name,

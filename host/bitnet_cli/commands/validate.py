@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Compare, print; an error if anything differs."""
     extras.require("board")
-    from ..validate import validate
+    from ..measure.validate import validate
 
     checks = validate(args.port, args.model, PHRASES)
     for check in checks:

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bitnet_cli.dataset import vary
 from bitnet_cli.errors import BitnetError
-from bitnet_cli.features import FILE_NAME, Feature, Meters, read_definitions
 from bitnet_cli.files import write_atomically
-from bitnet_cli.phrases import read_phrases
-from bitnet_cli.templates import PhraseBook, load
+from bitnet_cli.model.features import FILE_NAME, Feature, Meters, read_definitions
+from bitnet_cli.phrases.phrases import read_phrases
+from bitnet_cli.phrases.templates import PhraseBook, load
+from bitnet_cli.training.dataset import vary
 
 HERE = Path(__file__).parent
 HOME = HERE.parent / "home"

@@ -1,0 +1,1 @@
+"""The MQTT side: where a broker is, and what units publish there."""

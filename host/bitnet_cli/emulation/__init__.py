@@ -1,0 +1,1 @@
+"""Boards and processors that run on a PC."""

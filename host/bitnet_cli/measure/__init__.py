@@ -1,0 +1,1 @@
+"""Figures: accuracy, kernels, latency of a board, and whether a board computes what the host does."""

@@ -1,0 +1,1 @@
+"""The native module for each architecture, and the compilers it takes."""

@@ -1,0 +1,1 @@
+"""Fallback rules: patterns learned from phrases, for a unit whose model does not answer."""
