@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 import pytest
-from bitnet_cli.boards.config import Config
+from bitnet_cli.boards.config import UnitConfig
 
 _TIMEOUT = 20.0
 
@@ -88,13 +88,13 @@ def free_port() -> int:
         return port
 
 
-def config_with_broker(port: int, consent: int = 0) -> Config:
+def config_with_broker(port: int, consent: int = 0) -> UnitConfig:
     """A unit's that is to publish at a port of loopback."""
     sync = {"host": "127.0.0.1", "port": port, "cap": 65536, "unit": "u"}
     sync |= dict.fromkeys(("ca", "topic", "user", "password"))
-    return Config({"SYNC": sync, "FACTORY": {"+SYNC": (consent,)}})
+    return UnitConfig({"SYNC": sync, "FACTORY": {"+SYNC": (consent,)}})
 
 
-def config_without_broker(consent: int = 0) -> Config:
+def config_without_broker(consent: int = 0) -> UnitConfig:
     """A unit's that is to publish where nobody listens."""
     return config_with_broker(free_port(), consent)

@@ -49,7 +49,7 @@ def model(
     features: object = None,
     **config: int,
 ) -> bytes:
-    """A random model, as the exporter writes one (or without a prefix); config overrides modelfile.Config.
+    """A random model, as the exporter writes one (or without a prefix); config overrides ModelConfig.
 
     features: what the metadata has of them.
     """
@@ -62,7 +62,7 @@ def model(
         "head_dim": 12,
     }
     made = random_model(
-        modelfile.Config(vocab_size=len(token_texts()), **{**shape, **config}),
+        modelfile.ModelConfig(vocab_size=len(token_texts()), **{**shape, **config}),
         seed,
         tokenizer.tokenizer_section(host_tokenizer(), _SPECIALS),
         grammar.labels_section(labels(threshold, unknown)),

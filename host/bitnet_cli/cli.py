@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 
+from . import __version__
 from .errors import BitnetError
 
 # Each module has HELP, add_arguments(parser) and run(args).
@@ -28,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="bitnet-cli", description="1-bit language models on microcontrollers, in MicroPython."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name in COMMANDS:
         command = importlib.import_module(f".commands.{name}", __package__)

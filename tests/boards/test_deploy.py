@@ -11,7 +11,7 @@ import toy
 from bitnet_cli.boards import deploy as deployment
 from bitnet_cli.boards.at import AtClient
 from bitnet_cli.boards.board import read_board
-from bitnet_cli.boards.config import Config
+from bitnet_cli.boards.config import UnitConfig
 from bitnet_cli.boards.deploy import AGENT, Deployment, deploy
 from bitnet_cli.boards.link import Link
 from bitnet_cli.emulation.pico import Pico, PicoPort
@@ -66,7 +66,7 @@ def test_another_model_writes_only_itself(port: PicoPort, tmp_path: Path) -> Non
 
 
 def test_without_a_config_the_unit_keeps_its_own(port: PicoPort, model: Path) -> None:
-    config = Config({"FACTORY": {"+FALLBACK": (1, 300, 0)}})
+    config = UnitConfig({"FACTORY": {"+FALLBACK": (1, 300, 0)}})
     with Link(port.port, AGENT) as link:
         assert "lib/bitnet_config.py" in deploy(link, BOARD, model, quiet, config).written
         assert deploy(link, BOARD, model, quiet).written == ()

@@ -9,7 +9,7 @@ from bitnet_cli import cli
 from bitnet_cli.boards.board import board_names, read_board
 from bitnet_cli.boards.firmware import build_firmware
 from bitnet_cli.boards.image import build_image
-from bitnet_cli.model.modelfile import Config, split
+from bitnet_cli.model.modelfile import ModelConfig, split
 from bitnet_cli.model.packing import BINARY
 from bitnet_cli.model.random_model import random_model
 from bitnet_cli.natmod.build import module_path
@@ -58,7 +58,7 @@ def test_rules_lie_apart_from_the_model(tmp_path: Path) -> None:
 def test_a_model_larger_than_the_romfs_is_split_for_psram_on_pins(tmp_path: Path) -> None:
     board = read_board("rp2040_psram")
     assert board.flash
-    data = random_model(Config(64, 1024, 4096, 2, 16, 4, 64, weight_type=BINARY, head_type=BINARY), 1)
+    data = random_model(ModelConfig(64, 1024, 4096, 2, 16, 4, 64, weight_type=BINARY, head_type=BINARY), 1)
     assert len(data) > board.flash.romfs.size
     (tmp_path / "large.bitnet").write_bytes(data)
     resident, layers = split(data)

@@ -9,7 +9,7 @@ from bitnet_cli.boards.firmware import build_firmware
 from bitnet_cli.boards.image import littlefs_image
 from bitnet_cli.emulation.pico import Pico
 from bitnet_cli.emulation.pico_repl import Repl
-from bitnet_cli.model.modelfile import PSRAM_BURST, Config, split
+from bitnet_cli.model.modelfile import PSRAM_BURST, ModelConfig, split
 from bitnet_cli.model.oracle import Oracle
 from bitnet_cli.model.packing import BINARY, TERNARY
 from bitnet_cli.model.random_model import random_model
@@ -178,7 +178,7 @@ def test_self_test(start: Start) -> None:
 
 
 def small_model(weight_type: int = TERNARY) -> bytes:
-    return random_model(Config(300, 64, 176, 3, 8, 4, 8, window=16, weight_type=weight_type), 5)
+    return random_model(ModelConfig(300, 64, 176, 3, 8, 4, 8, window=16, weight_type=weight_type), 5)
 
 
 def expected(model: bytes, pieces: list[list[int]]) -> list[str]:
@@ -250,7 +250,7 @@ def test_fetching_overlaps_computing(start: Start) -> None:
     How much less is measured in tests/bench: the emulator executes at most one instruction of PIO for one of
     the processor's, so that reading takes longer here than computing.
     """
-    model = random_model(Config(64, 128, 352, 4, 8, 4, 16, window=4, weight_type=TERNARY), 3)
+    model = random_model(ModelConfig(64, 128, 352, 4, 8, 4, 16, window=4, weight_type=TERNARY), 3)
     resident, layers = split(model)
     chip = new_chip()
     chip.memory[: len(layers)] = layers
@@ -268,7 +268,7 @@ def test_fetching_overlaps_computing(start: Start) -> None:
 
 def test_a_model_larger_than_flash_and_sram(start: Start) -> None:
     """Than both of a Pico's together. The chip is as after loading, which takes an emulator too long."""
-    config = Config(256, 256, 544, 32, 8, 2, 32, window=8, weight_type=BINARY)
+    config = ModelConfig(256, 256, 544, 32, 8, 2, 32, window=8, weight_type=BINARY)
     model = random_model(config, 6)
     resident, layers = split(model)
     assert len(layers) > PICO_FLASH_AND_SRAM

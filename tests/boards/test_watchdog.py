@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from bitnet_cli.boards import romfs
 from bitnet_cli.boards.at import AtClient, AtTimeoutError
-from bitnet_cli.boards.config import Config
+from bitnet_cli.boards.config import UnitConfig
 from bitnet_cli.boards.deploy import AGENT, rules_files, unit_files
 from bitnet_cli.boards.image import littlefs_image
 from bitnet_cli.boards.link import Link
@@ -33,7 +33,7 @@ import service
 def flash(changed: dict[str, bytes], timeout_ms: int = TIMEOUT_MS) -> dict[int, bytes]:
     """Of a unit with a watchdog, with other files."""
     assert BOARD.flash is not None
-    config = Config({"WATCHDOG_MS": timeout_ms})
+    config = UnitConfig({"WATCHDOG_MS": timeout_ms})
     files = {file.path: file.data for file in unit_files(BOARD, config, is_frozen=True)}
     files |= {file.path: file.data for file in rules_files(STOCK_MODEL)} | changed
     return {

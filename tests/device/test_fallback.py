@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from bitnet_cli.boards.at import AtClient
-from bitnet_cli.boards.config import Config
+from bitnet_cli.boards.config import UnitConfig
 from bitnet_cli.emulation import simulator
 from bitnet_cli.emulation.simulator import SimulatedBoard
 from bitnet_cli.paths import DEVICE
@@ -82,7 +82,7 @@ def test_rules_answer_over_at_when_the_model_is_damaged(random_model: Path, tmp_
 
 def test_modes_are_configured(random_model: Path, tmp_path: Path) -> None:
     """config.toml's choice is what AT&F brings back."""
-    config = Config({"FACTORY": {"+FALLBACK": (2, 250, 900)}})
+    config = UnitConfig({"FACTORY": {"+FALLBACK": (2, 250, 900)}})
     with SimulatedBoard(random_model, config=config) as board, AtClient(board.port) as client:
         assert client.command("AT+FALLBACK?").lines == ("+FALLBACK: 2,250,900",)
         assert client.command("AT+FALLBACK=0").ok

@@ -11,7 +11,7 @@ from zlib import crc32
 import pytest
 from at_line import Line
 from bitnet_cli.boards.at import AtClient
-from bitnet_cli.boards.config import Config
+from bitnet_cli.boards.config import UnitConfig
 from bitnet_cli.emulation.simulator import SimulatedBoard
 from mosquitto import Broker, config_with_broker, config_without_broker, free_port
 
@@ -186,7 +186,7 @@ def test_a_damaged_profile(random_model: Path, tmp_path: Path, content: bytes) -
 def test_several_channels(random_model: Path) -> None:
     """TCP and the pty at once, each with its own settings; one that leaves takes nothing with it."""
     port = free_port()
-    with SimulatedBoard(random_model, config=Config({"TCP": port})) as board, AtClient(board.port) as pty:
+    with SimulatedBoard(random_model, config=UnitConfig({"TCP": port})) as board, AtClient(board.port) as pty:
         with AtClient(f"socket://127.0.0.1:{port}") as one, AtClient(f"socket://127.0.0.1:{port}") as two:
             for client in (one, two):
                 client.wait_until_ready(5)
@@ -204,7 +204,7 @@ def test_several_channels(random_model: Path) -> None:
 def test_servers_that_cannot_start(random_model: Path) -> None:
     """A port that is taken, a radio that is not there: the unit answers where it can, and says so."""
     with socket.create_server(("127.0.0.1", 0)) as other:
-        config = Config({"TCP": other.getsockname()[1], "BLE": "bitnet"})
+        config = UnitConfig({"TCP": other.getsockname()[1], "BLE": "bitnet"})
         with SimulatedBoard(random_model, config=config) as board, AtClient(board.port) as client:
             log = "\n".join(client.command("AT+LOG?").lines)
             assert '"at","[Errno 98] EADDRINUSE"' in log and "no module named 'bluetooth'" in log
@@ -213,7 +213,7 @@ def test_servers_that_cannot_start(random_model: Path) -> None:
 def test_a_client_that_does_not_read_its_echo(random_model: Path) -> None:
     """It has to wait; the others do not."""
     port = free_port()
-    with SimulatedBoard(random_model, config=Config({"TCP": port})) as board, AtClient(board.port) as pty:
+    with SimulatedBoard(random_model, config=UnitConfig({"TCP": port})) as board, AtClient(board.port) as pty:
         for _ in range(3):
             with socket.create_connection(("127.0.0.1", port)) as deaf:
                 deaf.sendall(b"ATE1\r")
@@ -227,7 +227,7 @@ def test_a_client_that_does_not_read_its_echo(random_model: Path) -> None:
 def test_one_client_too_many(random_model: Path) -> None:
     """Takes the place of the one that has been silent longest: it may have gone without a word."""
     port = free_port()
-    with SimulatedBoard(random_model, config=Config({"TCP": port})):
+    with SimulatedBoard(random_model, config=UnitConfig({"TCP": port})):
         address = f"socket://127.0.0.1:{port}"
         with socket.create_connection(("127.0.0.1", port)) as silent, AtClient(address) as second:
             second.wait_until_ready(5)
@@ -241,7 +241,7 @@ def test_one_client_too_many(random_model: Path) -> None:
 def test_a_channel_waits_for_the_data_of_another(random_model: Path) -> None:
     port = free_port()
     with (
-        SimulatedBoard(random_model, config=Config({"TCP": port})) as board,
+        SimulatedBoard(random_model, config=UnitConfig({"TCP": port})) as board,
         Line(board.port) as line,
         AtClient(f"socket://127.0.0.1:{port}") as other,
     ):
@@ -262,7 +262,7 @@ def test_rules_have_a_number(line: Line) -> None:
 def test_another_channel_waits_for_a_slow_command(large_model: Path) -> None:
     port = free_port()
     with (
-        SimulatedBoard(large_model, config=Config({"TCP": port})) as board,
+        SimulatedBoard(large_model, config=UnitConfig({"TCP": port})) as board,
         Line(board.port) as slow,
         socket.create_connection(("127.0.0.1", port)) as other,
     ):

@@ -9,7 +9,8 @@ from bitnet_cli.phrases.templates import PhraseBook, load
 from bitnet_cli.training import checkpoint as checkpoints
 from bitnet_cli.training.checkpoint import Checkpoint
 from bitnet_cli.training.dataset import draw
-from bitnet_cli.training.train import Recipe, train
+from bitnet_cli.training.recipe import Recipe
+from bitnet_cli.training.train import train
 
 HOME = Path(__file__).parents[2] / "host" / "phrases" / "home"
 RECIPE = Recipe(

@@ -15,7 +15,8 @@ from bitnet_cli.phrases.templates import load
 from bitnet_cli.training import checkpoint as checkpoints
 from bitnet_cli.training.checkpoint import Checkpoint
 from bitnet_cli.training.export import export, measure_agreement
-from bitnet_cli.training.train import Recipe, prepare, train
+from bitnet_cli.training.recipe import Recipe
+from bitnet_cli.training.train import prepare, train
 
 TOML = """
 [light]

@@ -10,17 +10,17 @@ import pytest
 from bitnet_cli.errors import BitnetError
 from bitnet_cli.model import modelfile
 from bitnet_cli.model.grammar import Labels, labels_section, specials
-from bitnet_cli.model.modelfile import Config, Matrix, Prefix, Scale
+from bitnet_cli.model.modelfile import Matrix, ModelConfig, Prefix, Scale
 from bitnet_cli.model.packing import TERNARY
 from bitnet_cli.model.random_model import random_model
 from bitnet_cli.model.tokenizer import tokenizer_section, train_tokenizer
 
-SMALL = Config(20, 24, 36, 2, 4, 2, 6)
+SMALL = ModelConfig(20, 24, 36, 2, 4, 2, 6)
 SHAPES = [
     SMALL,
-    Config(1, 8, 8, 1, 1, 1, 4, window=1, weight_type=1),
-    Config(37, 13, 11, 1, 3, 1, 4, embedding_bits=8, head_type=1),
-    Config(300, 9, 17, 3, 2, 2, 8, weight_type=1, head_type=2, activation_bits=2),
+    ModelConfig(1, 8, 8, 1, 1, 1, 4, window=1, weight_type=1),
+    ModelConfig(37, 13, 11, 1, 3, 1, 4, embedding_bits=8, head_type=1),
+    ModelConfig(300, 9, 17, 3, 2, 2, 8, weight_type=1, head_type=2, activation_bits=2),
 ]
 
 
@@ -34,7 +34,7 @@ def patched(data: bytes, offset: int, new: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("config", SHAPES)
-def test_what_is_written_is_read_back(config: Config) -> None:
+def test_what_is_written_is_read_back(config: ModelConfig) -> None:
     data = random_model(config, 1, metadata={"name": "größe"})
     model = modelfile.read(data)
     assert model.config == config
@@ -221,14 +221,14 @@ def test_tokenizer_and_labels_are_checked_with_the_file() -> None:
             modelfile.read(random_model(other, 4, tokenizer, label))
 
 
-def random_prefix(config: Config, positions: int, seed: int = 0) -> Prefix:
+def random_prefix(config: ModelConfig, positions: int, seed: int = 0) -> Prefix:
     rng = np.random.default_rng(seed)
     shape = (config.num_layers, positions, config.num_kv_heads)
     codes = (rng.integers(-7, 8, (*shape, config.head_dim), np.int8) for _ in range(2))
     return Prefix(*codes, rng.integers(-128, 128, shape, np.int8), rng.integers(0, 128, shape, np.int8))
 
 
-def labelled_model(config: Config, prefix: Prefix | None) -> bytes:
+def labelled_model(config: ModelConfig, prefix: Prefix | None) -> bytes:
     labels = Labels(["on", "off"], {"room": "text"}, {"on": ["room"]})
     keys = specials(labels.intents, list(labels.slots))
     trained = train_tokenizer(["lights on in the kitchen"] * 3, 300, keys)

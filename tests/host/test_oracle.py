@@ -8,17 +8,17 @@ import numpy.typing as npt
 import pytest
 from bitnet_cli.errors import BitnetError
 from bitnet_cli.model import modelfile, oracle
-from bitnet_cli.model.modelfile import Config, Layer, Matrix, ModelFile, Scale
+from bitnet_cli.model.modelfile import Layer, Matrix, ModelConfig, ModelFile, Scale
 from bitnet_cli.model.oracle import Bounds, Oracle, Scales
 from bitnet_cli.model.random_model import random_model
 from toy import model as toy_model
 from toy import template_beginning
 
 SHAPES = [
-    Config(40, 24, 36, 2, 4, 2, 6, window=5),
-    Config(33, 16, 20, 1, 3, 1, 4, window=1, weight_type=1, embedding_bits=8, head_type=1),
-    Config(50, 32, 64, 3, 2, 2, 8, window=7, activation_bits=4, head_type=2),
-    Config(20, 13, 9, 2, 8, 4, 4, window=32, weight_type=1, activation_bits=2),
+    ModelConfig(40, 24, 36, 2, 4, 2, 6, window=5),
+    ModelConfig(33, 16, 20, 1, 3, 1, 4, window=1, weight_type=1, embedding_bits=8, head_type=1),
+    ModelConfig(50, 32, 64, 3, 2, 2, 8, window=7, activation_bits=4, head_type=2),
+    ModelConfig(20, 13, 9, 2, 8, 4, 4, window=32, weight_type=1, activation_bits=2),
 ]
 Float64 = npt.NDArray[np.float64]
 
@@ -112,7 +112,7 @@ def token_by_token(model: bytes, tokens: list[int], window: int = 0) -> oracle.I
 
 
 @pytest.mark.parametrize("config", SHAPES)
-def test_one_by_one_at_once_and_in_a_batch_are_equal(config: Config) -> None:
+def test_one_by_one_at_once_and_in_a_batch_are_equal(config: ModelConfig) -> None:
     model = random_model(config, 5)
     tokens = np.random.default_rng(5).integers(0, config.vocab_size, 40).tolist()
     steps = token_by_token(model, tokens)
@@ -234,7 +234,7 @@ def float_logits(model: ModelFile, tokens: list[int]) -> Float64:
 @pytest.mark.parametrize("weight_type", [1, 2])
 @pytest.mark.parametrize("head_type", [0, 2])
 def test_the_integers_mean_what_a_float_decoder_computes(weight_type: int, head_type: int) -> None:
-    config = Config(100, 64, 128, 2, 4, 2, 16, window=12, weight_type=weight_type, head_type=head_type)
+    config = ModelConfig(100, 64, 128, 2, 4, 2, 16, window=12, weight_type=weight_type, head_type=head_type)
     data = random_model(config, 8)
     tokens = np.random.default_rng(8).integers(0, 100, 30).tolist()
     logits = Oracle(data).batch_logits([tokens], [range(30)])[0]
@@ -246,7 +246,7 @@ def test_the_integers_mean_what_a_float_decoder_computes(weight_type: int, head_
     assert np.corrcoef(real.ravel(), expected.ravel())[0, 1] > 0.985
 
 
-def extreme_model(config: Config, exponent: int, seed: int) -> bytes:
+def extreme_model(config: ModelConfig, exponent: int, seed: int) -> bytes:
     """Codes, weights, γ and mantissas at their ends, all of one sign (seed 0) or of random signs."""
     rng = np.random.default_rng(seed)
     scale = Scale(32767, exponent)
@@ -278,7 +278,7 @@ def extreme_model(config: Config, exponent: int, seed: int) -> bytes:
 @pytest.mark.parametrize("exponent", [-64, -40, -20, -12, 0, 64])
 @pytest.mark.parametrize("activation_bits", [8, 2])
 def test_bounds_hold_at_the_extremes(seed: int, exponent: int, activation_bits: int) -> None:
-    config = Config(
+    config = ModelConfig(
         4,
         128,
         512,
@@ -322,7 +322,7 @@ def test_operations_stay_in_bounds_at_their_ends() -> None:
 
 @pytest.mark.parametrize("net", [-60, -31, -30, -1, 0, 13, 14, 15, 60])
 def test_attention_stays_in_bounds_at_its_ends(net: int) -> None:
-    config = Config(4, 64, 64, 1, 2, 1, 64, window=256)
+    config = ModelConfig(4, 64, 64, 1, 2, 1, 64, window=256)
     one = Oracle(random_model(config, 1), check_bounds=True)
     for signs in (1, np.resize(array(1, -1), 256)):
         codes = np.broadcast_to(np.reshape(7 * np.array(signs), (1, -1, 1, 1)), (1, 256, 1, 64))
@@ -334,7 +334,7 @@ def test_attention_stays_in_bounds_at_its_ends(net: int) -> None:
 
 @pytest.mark.parametrize("exponent", [-21, 64])
 def test_bounds_hold_at_the_largest_shape(exponent: int) -> None:
-    config = Config(4, 1024, 4096, 1, 16, 1, 64, embedding_bits=8, weight_type=2)
+    config = ModelConfig(4, 1024, 4096, 1, 16, 1, 64, embedding_bits=8, weight_type=2)
     one = Oracle(extreme_model(config, exponent, 0), check_bounds=True)
     one.feed([0, 1, 2, 3])
     assert one.logits().max() > 1 << 23

@@ -11,7 +11,8 @@ from bitnet_cli.phrases.phrases import Phrase
 from bitnet_cli.phrases.templates import PhraseBook, load
 from bitnet_cli.rules.generate import MAX_BYTES, MAX_RULES, generate, normalize, read_rules, rules_path
 from bitnet_cli.rules.patterns import check_line
-from bitnet_cli.training.train import Recipe, make_labels, make_rules
+from bitnet_cli.training.recipe import Recipe
+from bitnet_cli.training.train import make_labels, make_rules
 
 HOME = Path(__file__).parents[2] / "host" / "phrases" / "home"
 

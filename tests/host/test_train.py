@@ -18,8 +18,9 @@ from bitnet_cli.phrases.templates import PhraseBook
 from bitnet_cli.training import checkpoint as checkpoints
 from bitnet_cli.training.checkpoint import Checkpoint
 from bitnet_cli.training.export import OracleScorer, export, measure_agreement, requantize
+from bitnet_cli.training.recipe import Recipe
 from bitnet_cli.training.report import evaluate, held_out_examples
-from bitnet_cli.training.train import Recipe, float_twin, hold_out, train
+from bitnet_cli.training.train import float_twin, hold_out, train
 
 Float64 = npt.NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import toy
-from bitnet_cli.model.modelfile import Config
+from bitnet_cli.model.modelfile import ModelConfig
 from bitnet_cli.model.oracle import Oracle
 from bitnet_cli.model.packing import BINARY, TERNARY
 from bitnet_cli.model.random_model import random_model
@@ -49,7 +49,7 @@ def model(shape: str, weights: str) -> bytes:
     vocab, hidden, inner, layers, heads, kv_heads, head_dim, window, bits, embedding_bits, head = SHAPES[
         shape
     ]
-    config = Config(
+    config = ModelConfig(
         vocab_size=vocab,
         hidden_size=hidden,
         intermediate_size=inner,

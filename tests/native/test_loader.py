@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from bitnet_cli.model.modelfile import Config, Prefix, split
+from bitnet_cli.model.modelfile import ModelConfig, Prefix, split
 from bitnet_cli.model.packing import BINARY, TERNARY
 from bitnet_cli.model.random_model import random_model
 from targets import Emulated, HostLibrary, Sanitized, TargetError, pack_run, target
@@ -55,7 +55,7 @@ def labels(intents: int = 3, slots: int = 2) -> bytes:
 
 
 def make_model(weight_type: int = TERNARY, head_type: int = 0, embedding_bits: int = 8) -> bytes:
-    config = Config(
+    config = ModelConfig(
         vocab_size=VOCAB,
         hidden_size=16,
         intermediate_size=24,
@@ -361,7 +361,7 @@ def test_layers_with_the_right_checksum_are_checked_like_others() -> None:
 def test_more_layers_than_psram_holds() -> None:
     called = target("x86-64")
     assert isinstance(called, HostLibrary)
-    config = Config(VOCAB, 512, 2048, 24, 8, 2, 32, weight_type=BINARY)
+    config = ModelConfig(VOCAB, 512, 2048, 24, 8, 2, 32, weight_type=BINARY)
     resident, layers = split(random_model(config, 1))
     assert len(layers) > 8 << 20
     state, at = called.open(resident)

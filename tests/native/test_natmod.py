@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from bitnet_cli.model.modelfile import Config, split
+from bitnet_cli.model.modelfile import ModelConfig, split
 from bitnet_cli.model.oracle import Oracle
 from bitnet_cli.model.random_model import random_model
 from bitnet_cli.natmod.build import module_path
@@ -12,7 +12,7 @@ from bitnet_cli.paths import DEVICE
 from targets import find_micropython
 
 VOCAB = 40
-MODEL = random_model(Config(VOCAB, 24, 40, 2, 4, 2, 6, window=4), 1)
+MODEL = random_model(ModelConfig(VOCAB, 24, 40, 2, 4, 2, 6, window=4), 1)
 
 PROLOGUE = """
 import sys, micropython

@@ -15,11 +15,12 @@ from bitnet_cli.files import write_atomically
 from bitnet_cli.measure.accuracy import measure
 from bitnet_cli.phrases.phrases import Phrase, read_phrases
 from bitnet_cli.phrases.templates import load
-from bitnet_cli.progress import Progress
+from bitnet_cli.progress import ProgressBars
 from bitnet_cli.training.checkpoint import save
 from bitnet_cli.training.export import export
+from bitnet_cli.training.recipe import Recipe
 from bitnet_cli.training.report import evaluate
-from bitnet_cli.training.train import Recipe, fit, float_twin, prepare
+from bitnet_cli.training.train import fit, float_twin, prepare
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -61,7 +62,7 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=Path, default=Path("build"))
     args = parser.parse_args()
     train_set, test_set = load([args.data / "train.jsonl"]), read_phrases(args.data / "test.jsonl")
-    with Progress() as progress:
+    with ProgressBars() as progress:
         course = prepare(train_set, RECIPE, progress)
         for seed in args.seeds:
             checkpoint = fit(course, replace(RECIPE, seed=seed), progress)

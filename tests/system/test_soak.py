@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from bitnet_cli.boards.at import AtClient
-from bitnet_cli.boards.config import Config
+from bitnet_cli.boards.config import UnitConfig
 from bitnet_cli.emulation.simulator import SimulatedBoard
 from bitnet_cli.paths import STOCK_MODEL
 from traffic import PATIENCE, RULE, Client, PtyLine, free_heap, join
@@ -74,7 +74,7 @@ def test_a_day_of_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as radio:
         radio.settimeout(PATIENCE)
         monkeypatch.setenv("RADIO", str(radio.getsockname()[1]))
-        with SimulatedBoard(STOCK_MODEL, config=Config({"TCP": port, "BLE": "bitnet"})) as board:
+        with SimulatedBoard(STOCK_MODEL, config=UnitConfig({"TCP": port, "BLE": "bitnet"})) as board:
             run_traffic(board.port, [connect(port) for _ in range(TCP_CLIENTS)], BleLine(radio.accept()[0]))
 
 

@@ -22,7 +22,7 @@ _BLE_NAME_MOST = 26  # bytes of an advertisement
 
 
 @dataclass(frozen=True)
-class Config:
+class UnitConfig:
     """Constants of bitnet_config.py by their names; what is not there is the device's default."""
 
     constants: dict[str, Any] = field(default_factory=dict)
@@ -46,10 +46,10 @@ class Config:
             raise BitnetError(f"dvfs.hertz is {value}: on {board.name} it is {clock.least} to {clock.most}")
 
 
-DEFAULT = Config()
+DEFAULT = UnitConfig()
 
 
-def read_config(path: Path) -> Config:
+def read_config(path: Path) -> UnitConfig:
     """A config.toml. Raises BitnetError with the line's key if something in it is wrong."""
     try:
         table = Table(tomllib.loads(read_file(path).decode()), "")
@@ -57,7 +57,7 @@ def read_config(path: Path) -> Config:
         table.end()
     except (ValueError, TypeError) as error:
         raise BitnetError(f"{path}: {error}") from None
-    return Config(constants)
+    return UnitConfig(constants)
 
 
 def _constants(table: Table) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,15 +18,13 @@ from ..files import read_file
 from ..model.modelfile import read, split
 from ..natmod.build import module_path
 from ..paths import DEVICE
+from ..progress import Progress
 from ..rules.generate import read_rules, rules_path
 from . import config as configuration
 from . import romfs
 from .board import CONFIG_NAME, Board
-from .config import Config
+from .config import UnitConfig
 from .link import Link
-
-Progress = Callable[[str, int, int], None]
-"""Called with a stage, the bytes done and all bytes."""
 
 AGENT = "agent.py"
 """The script of device/ that a Link for deploy() runs."""
@@ -81,7 +79,7 @@ class _Target:
 
 
 def deploy(
-    link: Link, board: Board, model: Path, progress: Progress, config: Config | None = None
+    link: Link, board: Board, model: Path, progress: Progress, config: UnitConfig | None = None
 ) -> Deployment:
     """Bring a board up to date. Raises BitnetError; repeating the call goes on where it stopped.
 
@@ -201,7 +199,7 @@ def _version() -> str:
 # --- what belongs onto the board ---
 
 
-def unit_files(board: Board, config: Config | None, is_frozen: bool) -> list[File]:
+def unit_files(board: Board, config: UnitConfig | None, is_frozen: bool) -> list[File]:
     """All files but the model, in the order in which they are written: main.py comes last.
 
     config: None for no file of it. is_frozen: whether the firmware has the package.

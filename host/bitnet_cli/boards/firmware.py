@@ -17,9 +17,10 @@ from pathlib import Path
 
 from .. import cache
 from ..errors import BitnetError
-from ..natmod.build import Report, micropython_source
+from ..natmod.build import micropython_source
 from ..natmod.debian import Suite
 from ..paths import BOARDS, DEVICE
+from ..progress import Progress
 from .board import Board
 
 _SDK_FOLDER = "pico-sdk-2.1.1"
@@ -39,27 +40,27 @@ class Firmware:
     uf2: bytes | None
 
 
-def build_firmware(board: Board, report: Report) -> Firmware:
+def build_firmware(board: Board, progress: Progress) -> Firmware:
     """The firmware for a board, built once for the same sources and compiler. Raises BitnetError."""
     if board.port == "rp2":
-        return build_rp2(BOARDS / board.name, report)
+        return build_rp2(BOARDS / board.name, progress)
     if board.port == "esp32":
-        return _build_esp32(board, report)
+        return _build_esp32(board, progress)
     raise BitnetError(f"{board.name} runs MicroPython's {board.port} port: there is no firmware to build")
 
 
 # --- rp2 ---
 
 
-def build_rp2(board: Path, report: Report) -> Firmware:
+def build_rp2(board: Path, progress: Progress) -> Firmware:
     """The firmware for a folder with a board definition of MicroPython's. Raises BitnetError."""
     for tool, package in (("cmake", "cmake"), ("make", "make"), (_CROSS_COMPILER, "gcc-arm-none-eabi")):
         _require(tool, package)
-    source = _rp2_source(report)
+    source = _rp2_source(progress)
     folder = cache.kept(
         f"firmware-{board.name}-{_digest(board, source)}",
         lambda place: (place / "firmware.uf2").is_file(),
-        lambda work: _make_rp2(board, source, work, report),
+        lambda work: _make_rp2(board, source, work, progress),
     )
     return Firmware((folder / "firmware.bin").read_bytes(), (folder / "firmware.uf2").read_bytes())
 
@@ -84,9 +85,9 @@ def _compiler_version() -> str:
     return _run([_CROSS_COMPILER, "-dumpfullversion"], "asking the compiler for its version").strip()
 
 
-def _make_rp2(board: Path, source: Path, work: Path, report: Report) -> Path:
+def _make_rp2(board: Path, source: Path, work: Path, progress: Progress) -> Path:
     """Build in a folder; returns the one with firmware.bin and firmware.uf2."""
-    report(f"building MicroPython for {board.name} (about a minute)")
+    progress(f"building MicroPython for {board.name} (about a minute)")
     stage, output = _stage(board, work), work / "build"
     configure: list[str | Path] = [
         "cmake",
@@ -125,12 +126,12 @@ def _without_libstdcxx(work: Path) -> dict[str, str]:
     return {"CXXFLAGS": "-DPICO_CXX_DISABLE_ALLOCATION_OVERRIDES=1", "LDFLAGS": f"-L{libraries}"}
 
 
-def _rp2_source(report: Report) -> Path:
+def _rp2_source(progress: Progress) -> Path:
     """A MicroPython source tree that has the Pico SDK, and no need of what is left out of Debian's."""
-    source = micropython_source(report)
+    source = micropython_source(progress)
     if _has_sdk(source) and not os.environ.get("PICO_SDK_PATH"):
         return source
-    sdk = _sdk(report)
+    sdk = _sdk(progress)
     name = f"{source.name}-rp2-{hashlib.sha256(f'{source} {sdk}'.encode()).hexdigest()[:8]}"
     return cache.kept(name, _has_sdk, lambda work: _prepare_rp2(source, sdk, work / name))
 
@@ -142,7 +143,7 @@ def _has_sdk(source: Path) -> bool:
 _MARKERS = ("pico-sdk/pico_sdk_init.cmake", "tinyusb/src/tusb.h")
 
 
-def _sdk(report: Report) -> Path:
+def _sdk(progress: Progress) -> Path:
     """The folder with pico-sdk and tinyusb."""
     given = os.environ.get("PICO_SDK_PATH")
     if given:
@@ -152,15 +153,15 @@ def _sdk(report: Report) -> Path:
                 f"PICO_SDK_PATH is {given}, which holds no pico_sdk_init.cmake: set it to the SDK"
             )
         return sdk
-    return cache.kept(_SDK_FOLDER, _is_sdk, lambda work: _fetch_sdk(work, report)) / "pico-sdk"
+    return cache.kept(_SDK_FOLDER, _is_sdk, lambda work: _fetch_sdk(work, progress)) / "pico-sdk"
 
 
 def _is_sdk(folder: Path) -> bool:
     return all((folder / name).is_file() for name in _MARKERS)
 
 
-def _fetch_sdk(work: Path, report: Report) -> Path:
-    report("fetching the Pico SDK and TinyUSB (from Debian)")
+def _fetch_sdk(work: Path, progress: Progress) -> Path:
+    progress("fetching the Pico SDK and TinyUSB (from Debian)")
     root = work / "root"
     Suite(_SDK_SUITE, work, "set PICO_SDK_PATH to the Pico SDK").unpack(_SDK_PACKAGES, root)
     return root / "usr" / "src"
@@ -224,7 +225,7 @@ def _matches(line: str, text: str) -> bool:
 # --- esp32 ---
 
 
-def _build_esp32(board: Board, report: Report) -> Firmware:
+def _build_esp32(board: Board, progress: Progress) -> Firmware:
     """By MicroPython's own Makefile, which needs what ESP-IDF's export.sh sets. Has not been run yet."""
     source = os.environ.get("MPY_DIR")
     if not os.environ.get("IDF_PATH") or not source or shutil.which("idf.py") is None:
@@ -232,7 +233,7 @@ def _build_esp32(board: Board, report: Report) -> Firmware:
             f"firmware for {board.name} needs ESP-IDF: run its export.sh, and set MPY_DIR to MicroPython's "
             "source with its submodules; or name MicroPython's own firmware with --firmware FILE"
         )
-    report(f"building MicroPython for {board.name} with ESP-IDF (several minutes)")
+    progress(f"building MicroPython for {board.name} with ESP-IDF (several minutes)")
     with tempfile.TemporaryDirectory(prefix="bitnet-esp32-") as work:
         stage = _stage(BOARDS / board.name, Path(work))
         output = Path(work) / "build"

@@ -10,9 +10,9 @@ from littlefs import LittleFS
 
 from ..errors import BitnetError
 from ..files import write_atomically
-from ..natmod.build import Report
+from ..progress import Progress
 from .board import Board, Region
-from .config import DEFAULT, Config
+from .config import DEFAULT, UnitConfig
 from .deploy import File, place_model, read_model, rules_files, unit_files
 from .firmware import build_firmware
 
@@ -43,7 +43,7 @@ class Image:
 
 
 def build_image(
-    board: Board, model: Path, report: Report, firmware: bytes | None = None, config: Config = DEFAULT
+    board: Board, model: Path, progress: Progress, firmware: bytes | None = None, config: UnitConfig = DEFAULT
 ) -> Image:
     """Everything for a board: with the firmware that is given, or built for it. Raises BitnetError."""
     flash = board.flash
@@ -53,7 +53,7 @@ def build_image(
     data = read_model(model)
     uf2 = None
     if firmware is None:
-        built = build_firmware(board, report)
+        built = build_firmware(board, progress)
         firmware, uf2 = built.binary, built.uf2
     model_image, apart = place_model(board, model, data, flash.romfs.size)
     apart += rules_files(model)
@@ -70,7 +70,7 @@ def build_image(
     return Image(board.name, parts, uf2)
 
 
-def _filesystem(board: Board, config: Config, region: Region, more: Sequence[File]) -> bytes:
+def _filesystem(board: Board, config: UnitConfig, region: Region, more: Sequence[File]) -> bytes:
     """What `deploy` would write beside our firmware, and more files."""
     files = (*unit_files(board, config, is_frozen=True), *more)
     return littlefs_image({file.path: file.data for file in files}, region.size)

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..boards.at import AtClient, AtError, Response
 from ..errors import BitnetError
 from ..files import read_file
+from .arguments import add_json, add_port
 
 HELP = "send AT commands to a board: those given, or those typed, with history and completion"
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="such as 'AT+INFER=\"lights on\"'; the first that the board refuses ends it with status 2; "
         "without any they come from the input, all of it, with status 2 at the end if one was refused",
     )
-    parser.add_argument("--port", required=True, help="serial port of the board, or socket://host:port")
+    add_port(parser)
     parser.add_argument("--baudrate", type=int, default=115200)
     parser.add_argument("--timeout", type=float, default=30, help="seconds for an answer (default 30)")
     parser.add_argument(
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="what the one command wants after its prompt; its length and CRC-32 are appended to the command",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per command")
+    add_json(parser, "one JSON object per command")
 
 
 def run(args: argparse.Namespace) -> None:

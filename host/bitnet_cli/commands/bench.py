@@ -2,18 +2,18 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from .. import extras
-from ..boards.board import board_names, read_board
+from ..boards.board import read_board
 from ..measure.accuracy import measure
-from ..paths import STOCK_MODEL
+from ..measure.reference import REFERENCE_PHRASES
 from ..phrases.phrases import read_phrases
-from .demo import PHRASES
+from ..progress import ProgressBars
+from .arguments import add_board, add_json, add_model, add_port
 
 HELP = "measure: the `accuracy` of a model, the cycles of the `kernels`, the latency of a `board`"
-# Those of kernel_bench.TARGETS, which needs packages that the other commands do without.
+# Those of emulation/machines.py, which needs packages that the other commands do without.
 TARGETS = ("cortex-m0plus", "cortex-m7", "rv32imc", "x86-64", "xtensa")
 
 
@@ -24,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     accuracy.add_argument(
         "test", type=Path, help="held-out phrases (.jsonl, .csv) with `text`, `intent` and `slots`"
     )
-    accuracy.add_argument(
-        "--model", type=Path, default=STOCK_MODEL, help="a .bitnet file (default: the stock model)"
-    )
+    add_model(accuracy)
     accuracy.add_argument(
         "--errors", action="store_true", help="also print each phrase that was answered wrongly"
     )
@@ -40,19 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kernels.add_argument("--chart", type=Path, help="also draw the figures into an .svg or a .png")
     kernels.set_defaults(measure=_kernels)
     board = kinds.add_parser("board", help="latency and memory of a board, connected or emulated")
-    board.add_argument("--board", required=True, help=f"one of {', '.join(board_names())}")
+    add_board(board)
     where = board.add_mutually_exclusive_group(required=True)
-    where.add_argument("--port", help="serial port of the board, such as /dev/ttyACM0")
+    add_port(where, required=False)
     where.add_argument(
         "--emulate", action="store_true", help="build firmware and count on an emulated RP2040"
     )
-    board.add_argument(
-        "--model", type=Path, default=STOCK_MODEL, metavar="FILE", help="instead of the stock model"
-    )
+    add_model(board)
     board.add_argument("--chart", type=Path, help="also draw the latencies into an .svg or a .png")
     board.set_defaults(measure=_board)
     for kind in (accuracy, kernels, board):
-        kind.add_argument("--json", action="store_true", help="print the figures as JSON")
+        add_json(kind, "the figures as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -78,7 +74,7 @@ def _kernels(args: argparse.Namespace) -> None:
 
     if args.chart:
         chart.check_chart_path(args.chart)
-    result = kernel_bench.run(args.target, _report)
+    result = kernel_bench.run(args.target, ProgressBars())
     print(json.dumps(result.as_dict(), indent=1) if args.json else kernel_report.as_text(result))
     if args.chart:
         kernel_report.draw(result, args.chart)
@@ -93,13 +89,9 @@ def _board(args: argparse.Namespace) -> None:
         chart.check_chart_path(args.chart)
     board = read_board(args.board)
     if args.emulate:
-        result = board_bench.bench_emulated(board, args.model, PHRASES, _report)
+        result = board_bench.bench_emulated(board, args.model, REFERENCE_PHRASES, ProgressBars())
     else:
-        result = board_bench.bench_port(args.port, board, args.model, PHRASES, _report)
+        result = board_bench.bench_port(args.port, board, args.model, REFERENCE_PHRASES, ProgressBars())
     print(json.dumps(result.as_dict(), indent=1) if args.json else board_report.as_text(result))
     if args.chart:
         board_report.draw(result, args.chart)
-
-
-def _report(line: str) -> None:
-    print(line, file=sys.stderr)

@@ -9,7 +9,9 @@ from ..boards.board import read_board
 from ..boards.config import DEFAULT, read_config
 from ..files import read_file
 from ..natmod.build import ARCHITECTURES, build_into, module_path
-from ..paths import DEVICE, STOCK_MODEL
+from ..paths import DEVICE
+from ..progress import ProgressBars
+from .arguments import add_config, add_model
 
 HELP = "build the native module for the boards' architectures, or all that a board's flash holds"
 
@@ -24,14 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, help="folder for what is built (default: device/natmod, build/BOARD)"
     )
-    parser.add_argument(
-        "--model",
-        type=Path,
-        default=STOCK_MODEL,
-        metavar="FILE",
-        help="of --board, instead of the stock model",
-    )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="of --board: its config.toml")
+    add_model(parser)
+    add_config(parser)
     parser.add_argument(
         "--firmware",
         type=Path,
@@ -48,10 +44,6 @@ def run(args: argparse.Namespace) -> None:
         _build_modules(args)
 
 
-def _report(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
 def _build_board(args: argparse.Namespace) -> None:
     extras.require("board")
     from ..boards.image import build_image, write_image
@@ -59,14 +51,14 @@ def _build_board(args: argparse.Namespace) -> None:
     board = read_board(args.board)
     firmware = args.firmware and read_file(args.firmware)
     config = read_config(args.config) if args.config else DEFAULT
-    image = build_image(board, args.model, _report, firmware, config)
+    image = build_image(board, args.model, ProgressBars(), firmware, config)
     for path in write_image(image, args.output or Path("build") / board.name):
         print(f"{path.stat().st_size:9,} bytes  {path}")
 
 
 def _build_modules(args: argparse.Namespace) -> None:
     folder = args.output or DEVICE / "natmod"
-    for module in build_into(folder, args.arch, _report):
+    for module in build_into(folder, args.arch, ProgressBars()):
         path = module_path(folder, module.architecture)
         compiler = f"gcc {module.compiler_version}"
         print(f"{module.architecture:10} {module.text_size:6,} bytes of code  {compiler}  {path}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import extras
 from ..errors import BitnetError
 from ..phrases.phrases import read_rows
+from .arguments import add_json
 
 if TYPE_CHECKING:
     from ..cloud.collect import Counts, Export, Store, Unit
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=Path, metavar="FILE", help="whose tokens stand in records without text"
     )
-    parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+    add_json(parser, "the summary as one JSON object")
 
 
 def run(args: argparse.Namespace) -> None:

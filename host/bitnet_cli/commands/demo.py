@@ -6,36 +6,21 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 
 from ..boards.at import Answer, AtClient
 from ..emulation.simulator import SimulatedBoard, check_phrase
 from ..errors import BitnetError
-from ..paths import STOCK_MODEL
+from ..measure.reference import REFERENCE_PHRASES
+from .arguments import add_json, add_model
 
 HELP = "start a simulated board and ask it phrases over AT commands"
-
-PHRASES = (
-    "What's the temp?",
-    "What's the battery level?",
-    "Set the kitchen to 21 degrees",
-    "Turn off the lights in the living room",
-    "How wet is the soil in zone 2?",
-    "Water the tomato bed for 10 minutes",
-    "Lock the front door",
-    "Is the pump vibrating?",
-    "Wake me at half past six",
-    "Who won the game last night?",
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("phrases", nargs="*", metavar="phrase", help="instead of ten reference phrases")
-    parser.add_argument(
-        "--model", type=Path, default=STOCK_MODEL, metavar="FILE", help="instead of the stock model"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per phrase")
+    add_model(parser)
+    add_json(parser, "one JSON object per phrase")
     parser.add_argument(
         "--interactive", action="store_true", help="answer the phrases typed, until the input ends"
     )
@@ -49,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
         if board.fault:
             raise BitnetError(f"the board cannot use the model: {board.fault}")
         with AtClient(board.port, trace=None if args.json else _print_line) as client:
-            for phrase in args.phrases or (() if args.interactive else PHRASES):
+            for phrase in args.phrases or (() if args.interactive else REFERENCE_PHRASES):
                 _ask(client, phrase, args.json)
             if args.interactive:
                 for phrase in _typed():

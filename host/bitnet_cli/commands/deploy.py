@@ -3,30 +3,22 @@
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 from .. import extras
-from ..boards.board import board_names, read_board
+from ..boards.board import read_board
 from ..boards.config import read_config
-from ..paths import STOCK_MODEL
+from .arguments import add_board, add_config, add_json, add_model, add_port
 
 HELP = "copy the package, the native module and a model onto a board that runs MicroPython"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--board", required=True, help=f"one of {', '.join(board_names())}")
-    parser.add_argument("--port", required=True, help="serial port of the board, such as /dev/ttyACM0")
-    parser.add_argument(
-        "--model", type=Path, default=STOCK_MODEL, metavar="FILE", help="instead of the stock model"
-    )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="a config.toml: what the unit is to do (default: as the unit is configured already)",
-    )
-    parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
+    add_board(parser)
+    add_port(parser)
+    add_model(parser)
+    add_config(parser, "as the unit is configured already")
+    add_json(parser, "what was done as one JSON object")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -34,11 +26,11 @@ def run(args: argparse.Namespace) -> None:
     extras.require("board")
     from ..boards.deploy import AGENT, deploy
     from ..boards.link import Link
-    from ..progress import Progress
+    from ..progress import ProgressBars
 
     board = read_board(args.board)
     config = read_config(args.config) if args.config else None
-    with Link(args.port, AGENT) as link, Progress() as progress:
+    with Link(args.port, AGENT) as link, ProgressBars() as progress:
         done = deploy(link, board, args.model, progress, config)
     if args.json:
         print(json.dumps(asdict(done)))

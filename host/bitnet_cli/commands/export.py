@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .arguments import add_json
+
 HELP = "convert a checkpoint to a .bitnet file, and check its integers against the floats"
 
 
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--test", type=Path, help="held-out phrases (.jsonl, .csv) for the comparison with the floats"
     )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_json(parser, "the report as JSON")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -2,28 +2,22 @@
 
 import argparse
 import json
-import sys
-from pathlib import Path
 
 from .. import extras
-from ..boards.board import board_names, read_board
-from ..boards.config import DEFAULT, Config, read_config
+from ..boards.board import read_board
+from ..boards.config import DEFAULT, UnitConfig, read_config
 from ..emulation.simulator import SIM, SimulatedBoard
-from ..paths import STOCK_MODEL
+from .arguments import add_board, add_config, add_json, add_model
 
 HELP = "start a simulated board and print the port at which it answers AT commands"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "--model", type=Path, default=STOCK_MODEL, metavar="FILE", help="instead of the stock model"
-    )
-    parser.add_argument(
-        "--board", default=SIM.name, help=f"an RP2040 instead, emulated: one of {', '.join(board_names())}"
-    )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="a config.toml: what the unit is to do")
-    parser.add_argument("--json", action="store_true", help="print port, model and fault as one JSON object")
+    add_board(parser, "simulated, or an emulated RP2040", SIM.name)
+    add_model(parser)
+    add_config(parser)
+    add_json(parser, "port, model and fault as one JSON object")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -35,14 +29,15 @@ def run(args: argparse.Namespace) -> None:
         _emulate(args, config)
 
 
-def _emulate(args: argparse.Namespace, config: Config) -> None:
+def _emulate(args: argparse.Namespace, config: UnitConfig) -> None:
     extras.require("board")
     from ..boards.image import build_image
     from ..emulation.pico import Pico, PicoPort, require_rp2040
+    from ..progress import ProgressBars
 
     board = read_board(args.board)
     require_rp2040(board)
-    image = build_image(board, args.model, lambda line: print(line, file=sys.stderr), config=config)
+    image = build_image(board, args.model, ProgressBars(), config=config)
     with PicoPort(Pico(image.flash())) as emulated:
         if args.json:
             print(json.dumps({"port": emulated.port, "model": str(args.model), "fault": None}), flush=True)
@@ -54,7 +49,7 @@ def _emulate(args: argparse.Namespace, config: Config) -> None:
         emulated.wait()
 
 
-def _simulate(args: argparse.Namespace, config: Config) -> None:
+def _simulate(args: argparse.Namespace, config: UnitConfig) -> None:
     config.check(SIM)
     with SimulatedBoard(args.model, config=config) as board:
         if args.json:

@@ -5,14 +5,18 @@ import json
 import sys
 from pathlib import Path
 
+from ..model.packing import BINARY, TERNARY
+from ..training.recipe import Recipe
+from .arguments import add_json, add_phrases
+
 HELP = "train a model on phrase files (.yaml templates in Home Assistant's syntax, .jsonl, .csv)"
+
+_WEIGHT_TYPES = {"ternary": TERNARY, "binary": BINARY}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "phrases", nargs="+", type=Path, help="phrase files, or folders of them (test.* is left out)"
-    )
+    add_phrases(parser)
     parser.add_argument("--output", required=True, type=Path, help="folder for the checkpoint and its report")
     parser.add_argument(
         "--test", type=Path, help="held-out phrases (default: test.jsonl in the folder, else one in ten)"
@@ -26,19 +30,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="system text before every phrase (the model file stores its part of the KV cache)",
     )
-    parser.add_argument("--weights", choices=("ternary", "binary"), default="ternary")
-    parser.add_argument("--activation-bits", type=int, choices=(8, 4, 2), default=8)
-    parser.add_argument("--hidden-size", type=int, default=96)
-    parser.add_argument("--intermediate-size", type=int, default=256)
-    parser.add_argument("--layers", type=int, default=2)
-    parser.add_argument("--vocabulary", type=int, default=2048, help="tokens at most (default 2048)")
-    parser.add_argument("--steps", type=int, default=6000, help="batches of 64 phrases (default 6000)")
-    parser.add_argument("--threshold", type=int, default=200, help="refuse below this confidence in permille")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", choices=_WEIGHT_TYPES, default="ternary", help="(default %(default)s)")
+    parser.add_argument(
+        "--activation-bits",
+        type=int,
+        choices=(8, 4, 2),
+        default=Recipe.activation_bits,
+        help="(default %(default)s)",
+    )
+    for name, default, what in (
+        ("--hidden-size", Recipe.hidden_size, "width of the model"),
+        ("--intermediate-size", Recipe.intermediate_size, "width of its feed-forward part"),
+        ("--layers", Recipe.num_layers, "decoder layers"),
+        ("--vocabulary", Recipe.vocab_budget, "tokens at most"),
+        ("--steps", Recipe.steps, f"batches of {Recipe.batch_size} phrases"),
+        ("--threshold", Recipe.threshold, "refuse below this confidence, in permille"),
+        ("--seed", Recipe.seed, "of the random numbers"),
+    ):
+        parser.add_argument(name, type=int, default=default, metavar="N", help=f"{what} (default {default})")
     parser.add_argument(
         "--no-teacher", action="store_true", help="train on labels alone: faster, a few points worse"
     )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_json(parser, "the report as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -48,13 +61,12 @@ def run(args: argparse.Namespace) -> None:
 
     extras.require("train")
     from ..files import require_folder, write_atomically
-    from ..model.packing import BINARY, TERNARY
     from ..phrases.templates import load
-    from ..progress import Progress
+    from ..progress import ProgressBars
     from ..rules.generate import FILE_NAME
     from ..training import checkpoint as checkpoints
     from ..training.report import draw_confusions, evaluate
-    from ..training.train import Recipe, hold_out, make_rules, train
+    from ..training.train import hold_out, make_rules, train
 
     recipe = Recipe(
         name=args.name or args.output.name,
@@ -63,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
         hidden_size=args.hidden_size,
         intermediate_size=args.intermediate_size,
         num_layers=args.layers,
-        weight_type=BINARY if args.weights == "binary" else TERNARY,
+        weight_type=_WEIGHT_TYPES[args.weights],
         activation_bits=args.activation_bits,
         vocab_budget=args.vocabulary,
         threshold=args.threshold,
@@ -75,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"bitnet-cli train: {warning}", file=sys.stderr)
     held_out = hold_out(book, args.phrases, args.test, recipe.seed)
     require_folder(args.output)
-    with Progress() as progress:
+    with ProgressBars() as progress:
         checkpoint = train(book, recipe, progress)
         checkpoints.save(checkpoint, args.output)
         write_atomically(args.output / FILE_NAME, make_rules(book, recipe, progress).encode())

@@ -20,7 +20,7 @@ from ..boards import config as configuration
 from ..boards import romfs
 from ..boards.at import Answer, unescape
 from ..boards.board import CONFIG_NAME, Board, read_board
-from ..boards.config import DEFAULT, Config
+from ..boards.config import DEFAULT, UnitConfig
 from ..errors import BitnetError
 from ..natmod.build import module_path
 from ..paths import BOARDS, DEVICE, STOCK_MODEL
@@ -46,7 +46,7 @@ class SimulatedBoard:
         self,
         model: Path | str | None = STOCK_MODEL,
         board: Board = SIM,
-        config: Config = DEFAULT,
+        config: UnitConfig = DEFAULT,
         storage: Path | None = None,
     ) -> None:
         self.port = ""
@@ -90,7 +90,9 @@ class SimulatedBoard:
         self._process.wait()
         raise BitnetError(f"the simulated board stopped: {_last_line(self._errors)}")
 
-    def _start(self, model: Path | str | None, board: Board, config: Config, storage: Path | None) -> None:
+    def _start(
+        self, model: Path | str | None, board: Board, config: UnitConfig, storage: Path | None
+    ) -> None:
         import tty  # noqa: PLC0415  (Unix only, like this class; the rest of the command line is not)
 
         folder = Path(self._folder.name)
@@ -215,7 +217,7 @@ def check_phrase(phrase: str) -> None:
         )
 
 
-def _write_flash(folder: Path, model: Path | str | None, board: Board, config: Config) -> Path:
+def _write_flash(folder: Path, model: Path | str | None, board: Board, config: UnitConfig) -> Path:
     """Write the image of the board's flash, with this model, into a folder."""
     files = {CONFIG_NAME: board.config(), configuration.FILE: config.module()}
     if model is not None:

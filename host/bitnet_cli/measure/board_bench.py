@@ -23,8 +23,8 @@ from ..emulation.pico_repl import Repl
 from ..emulation.pico_timing import EMULATED_HZ, TimedPico, Timing
 from ..errors import BitnetError
 from ..model.modelfile import cache_row_size, read
-from ..natmod.build import Report
 from ..paths import DEVICE
+from ..progress import Progress
 
 _SCRIPT = "checks.py"
 _RP2040_RAM = 264 * 1024
@@ -36,7 +36,7 @@ _FINAL = (b"OK\r\n", b"ERROR\r\n")
 
 
 @dataclass(frozen=True)
-class Phrase:
+class TimedPhrase:
     """One phrase's latency in milliseconds; of an emulated one also the cycles, and those spent on flash."""
 
     text: str
@@ -55,7 +55,7 @@ class AtFrequency:
     """What was found at one frequency of the processor."""
 
     hertz: int
-    phrases: tuple[Phrase, ...]
+    phrases: tuple[TimedPhrase, ...]
     prefill_tokens_per_second: float
     decode_tokens_per_second: float
 
@@ -101,11 +101,13 @@ def _kv_cache(model: Path) -> int:
 # --- a real board ---
 
 
-def bench_port(port: str, board: Board, model: Path, phrases: Sequence[str], report: Report) -> BoardBench:
+def bench_port(
+    port: str, board: Board, model: Path, phrases: Sequence[str], progress: Progress
+) -> BoardBench:
     """Measure a board that has been deployed to, which then runs as it is set again. Raises BitnetError."""
     kv_cache, found = _kv_cache(model), []
     for hertz in _frequencies(board):
-        report(f"measuring at {hertz // 1_000_000} MHz")
+        progress(f"measuring at {hertz // 1_000_000} MHz")
         with Link(port, _SCRIPT) as link:
             link.run(f"import machine; machine.freq({hertz})")
             prefill, decode = link.ask(f"speed({_SPEED_TOKENS})")
@@ -144,30 +146,30 @@ def _per_second(microseconds: float) -> float:
     return _SPEED_TOKENS * 1e6 / microseconds
 
 
-def _time_phrase(client: AtClient, phrase: str) -> Phrase:
+def _time_phrase(client: AtClient, phrase: str) -> TimedPhrase:
     times = []
     for _ in range(_REPEATS):
         started = time.perf_counter()
         client.infer(phrase)
         times.append((time.perf_counter() - started) * 1000)
-    return Phrase(phrase, tuple(times))
+    return TimedPhrase(phrase, tuple(times))
 
 
 # --- an emulated one ---
 
 
-def bench_emulated(board: Board, model: Path, phrases: Sequence[str], report: Report) -> BoardBench:
+def bench_emulated(board: Board, model: Path, phrases: Sequence[str], progress: Progress) -> BoardBench:
     """Build the board's flash, run it on an emulated RP2040 and count. Raises BitnetError."""
     require_rp2040(board)
-    pico = Pico(build_image(board, model, report).flash())
+    pico = Pico(build_image(board, model, progress).flash())
     pico.wait_for_usb()
     pico.wait_for(b"ready\r\n")
     timed = TimedPico(pico)
     counted = []
     for phrase in ("", *phrases):  # the first only fills the cache
-        report(f"counting {phrase!r}" if phrase else "starting")
+        progress(f"counting {phrase!r}" if phrase else "starting")
         counted.append(_count_line(pico, timed, f"AT+INFER={quote(phrase)}" if phrase else "AT"))
-    report("counting tokens")
+    progress("counting tokens")
     repl = Repl(pico)
     repl.run((DEVICE / _SCRIPT).read_text(encoding="utf-8"))
     heap, peak, growth = repl.ask(f"memory({list(phrases)!r}, {_MEMORY_ROUNDS})")
@@ -176,7 +178,7 @@ def bench_emulated(board: Board, model: Path, phrases: Sequence[str], report: Re
         AtFrequency(
             hertz,
             tuple(
-                Phrase(phrase, (timing.milliseconds(hertz),), timing.cycles, timing.flash_cycles)
+                TimedPhrase(phrase, (timing.milliseconds(hertz),), timing.cycles, timing.flash_cycles)
                 for phrase, timing in zip(phrases, counted[1:], strict=True)
             ),
             *(_per_second(one * EMULATED_HZ / hertz) for one in speeds),

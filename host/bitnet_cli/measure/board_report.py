@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from . import chart
-from .board_bench import BoardBench, Phrase
+from .board_bench import BoardBench, TimedPhrase
 
 _SHARES = (0.5, 0.95, 0.99)
 
@@ -27,7 +27,7 @@ def as_text(bench: BoardBench) -> str:
     return "\n".join(lines)
 
 
-def _phrase(phrase: Phrase) -> str:
+def _phrase(phrase: TimedPhrase) -> str:
     line = f"  {phrase.text:42}{phrase.median:7.1f} ms"
     if phrase.cycles is not None:
         line += f"{phrase.cycles:14,} cycles, {phrase.flash_cycles:,} of them for flash"

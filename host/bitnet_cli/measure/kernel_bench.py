@@ -7,7 +7,7 @@ figures are counts from emulators: they repeat exactly, and none comes from sili
 import struct
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -19,12 +19,13 @@ from ..emulation.cores import PROCESSORS, Measured, Program, link
 from ..emulation.machines import MACHINES, Machine, architecture_of, pointer_size_of
 from ..emulation.rp2040 import Rp2040
 from ..errors import BitnetError
-from ..model.modelfile import Config, Matrix, Scale
+from ..model.modelfile import Matrix, ModelConfig, Scale
 from ..model.oracle import Bounds, Oracle, Scales, requant
 from ..model.packing import BINARY, TERNARY, Int8
 from ..model.random_model import random_model
 from ..natmod.build import find_tools, micropython_source, module_path
 from ..paths import DEVICE
+from ..progress import Progress
 
 # What the kernels are compared with, in C.
 BASELINES = Path(__file__).parent / "baselines"
@@ -91,19 +92,19 @@ class KernelBench:
         return None
 
 
-def run(targets: Sequence[str], report: Callable[[str], None]) -> KernelBench:
+def run(targets: Sequence[str], progress: Progress) -> KernelBench:
     """Build the modules of these targets and measure them. Raises BitnetError if a compiler is missing."""
     results: list[Result] = []
     code = []
     for target in targets:
-        find_tools(architecture_of(target), report)
-    source = micropython_source(report)
+        find_tools(architecture_of(target), progress)
+    source = micropython_source(progress)
     for target in targets:
-        report(f"{target}: compiling")
+        progress(f"{target}: compiling")
         program = _link(target, source)
         code.append(_code(target, program))
         for result in measure_target(target, program):
-            report(f"{target}: {result.kernel} {result.value:.3f}")
+            progress(f"{target}: {result.kernel} {result.value:.3f}")
             results.append(result)
     return KernelBench(results, code)
 
@@ -291,9 +292,9 @@ class Bench:
         return replace(result, functions=dict(functions.most_common()))
 
 
-def _config(shape: str, weight_type: int) -> Config:
+def _config(shape: str, weight_type: int) -> ModelConfig:
     hidden, inner, heads, kv_heads, head_dim = _SHAPES[shape]
-    return Config(
+    return ModelConfig(
         vocab_size=_VOCABULARY,
         hidden_size=hidden,
         intermediate_size=inner,
@@ -307,7 +308,7 @@ def _config(shape: str, weight_type: int) -> Config:
     )
 
 
-def count_layer_weights(config: Config) -> int:
+def count_layer_weights(config: ModelConfig) -> int:
     """In all layers; without the embedding, the head and the norms."""
     attention = 2 * config.hidden_size * (config.query_size + config.kv_size)
     return config.num_layers * (attention + 3 * config.hidden_size * config.intermediate_size)

@@ -61,7 +61,7 @@ UInt32 = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
-class Config:
+class ModelConfig:
     """The shape of a model; raises BitnetError where SPEC 1.1 does not allow it."""
 
     vocab_size: int
@@ -203,7 +203,7 @@ class Prefix:
 class ModelFile:
     """A `.bitnet` file, read; tokenizer and labels are their sections as they stand (may be empty)."""
 
-    config: Config
+    config: ModelConfig
     weights: Weights
     tokenizer: bytes
     labels: bytes
@@ -246,7 +246,7 @@ def matrix_size(rows: int, columns: int, weight_type: int) -> int:
 
 
 def write(
-    config: Config,
+    config: ModelConfig,
     weights: Weights,
     tokenizer_section: bytes,
     labels_section: bytes,
@@ -260,7 +260,7 @@ def write(
     return _join(config, parts)
 
 
-def _join(config: Config, parts: Sequence[bytes], flags: int = 0, layers_crc: int = 0) -> bytes:
+def _join(config: ModelConfig, parts: Sequence[bytes], flags: int = 0, layers_crc: int = 0) -> bytes:
     """The file of these parts."""
     body = b""
     for part in parts:
@@ -295,7 +295,7 @@ def read(data: bytes) -> ModelFile:
     )
 
 
-def _read_parts(data: bytes) -> tuple[Config, list[memoryview]]:
+def _read_parts(data: bytes) -> tuple[ModelConfig, list[memoryview]]:
     """The config and the five parts, of which nothing is known yet but where they are."""
     config, sizes = _read_header(data)
     parts, end = [], _HEADER.size
@@ -356,7 +356,7 @@ def part_sizes(data: bytes) -> dict[str, int]:
 # --- the layout of the weights ---
 
 
-def _layout(config: Config) -> Iterator[_Item]:
+def _layout(config: ModelConfig) -> Iterator[_Item]:
     """Every item of the weights in file order, with its padded size."""
     hidden, query, kv, inner = (
         config.hidden_size,
@@ -400,7 +400,7 @@ def _layout(config: Config) -> Iterator[_Item]:
 _LAYER_ITEMS = tuple(Layer.__dataclass_fields__)
 
 
-def _pack_all_weights(config: Config, weights: Weights) -> bytes:
+def _pack_all_weights(config: ModelConfig, weights: Weights) -> bytes:
     if len(weights.layers) != config.num_layers:
         raise BitnetError(f"there are {len(weights.layers)} layers, the config says {config.num_layers}")
     values: list[Any] = [weights.rope_step, weights.embedding]
@@ -410,7 +410,7 @@ def _pack_all_weights(config: Config, weights: Weights) -> bytes:
     return b"".join(_pack_item(config, item, value) for item, value in zip(items, values, strict=True))
 
 
-def _pack_item(config: Config, item: _Item, value: Any) -> bytes:
+def _pack_item(config: ModelConfig, item: _Item, value: Any) -> bytes:
     if item.rows == 0 and item.name == "head":
         if not isinstance(value, Scale):
             raise BitnetError("a head tied to the embedding is a scale alone")
@@ -429,7 +429,7 @@ def _pack_item(config: Config, item: _Item, value: Any) -> bytes:
     return _pad(array.astype(array.dtype.newbyteorder("<")).tobytes(), 4)
 
 
-def _read_weights(config: Config, data: memoryview) -> Weights:
+def _read_weights(config: ModelConfig, data: memoryview) -> Weights:
     items = list(_layout(config))
     if len(data) != sum(item.size for item in items):
         raise BitnetError("the model file is damaged: the weights do not have the size its header implies")
@@ -446,7 +446,7 @@ def _read_weights(config: Config, data: memoryview) -> Weights:
     return Weights(values[0], values[1], layers, values[-2], values[-1])
 
 
-def _read_item(config: Config, item: _Item, data: memoryview) -> Any:
+def _read_item(config: ModelConfig, item: _Item, data: memoryview) -> Any:
     if item.name == "embedding":
         shape = (config.vocab_size, config.hidden_size)
         return Matrix(_read_scale(data), unpack_embedding(data[_SCALE.size :], *shape, config.embedding_bits))
@@ -465,7 +465,7 @@ def _read_item(config: Config, item: _Item, data: memoryview) -> Any:
 # --- the prefix: rows of the KV cache ---
 
 
-def cache_row_size(config: Config) -> int:
+def cache_row_size(config: ModelConfig) -> int:
     """Bytes of one position of one layer in the KV cache."""
     return config.num_kv_heads * (4 + 2 * cache_codes_size(config.head_dim))
 
@@ -481,7 +481,7 @@ def _pack_rows(prefix: Prefix) -> bytes:
     return np.concatenate(parts, axis=-1).tobytes()
 
 
-def _unpack_rows(config: Config, data: memoryview, positions: int) -> Prefix:
+def _unpack_rows(config: ModelConfig, data: memoryview, positions: int) -> Prefix:
     heads, code_size = config.num_kv_heads, cache_codes_size(config.head_dim)
     parts = np.frombuffer(data, np.uint8).reshape(config.num_layers, positions, heads, -1)
     exponents, padding, k, v = np.split(parts, [2, 4, 4 + code_size], axis=-1)
@@ -492,7 +492,7 @@ def _unpack_rows(config: Config, data: memoryview, positions: int) -> Prefix:
     return Prefix(k_codes, v_codes, k_exponents, v_exponents)
 
 
-def _check_prefix(config: Config, prefix: Prefix) -> None:
+def _check_prefix(config: ModelConfig, prefix: Prefix) -> None:
     shape = (config.num_layers, prefix.positions, config.num_kv_heads)
     for codes, exponents in ((prefix.k_codes, prefix.k_exponents), (prefix.v_codes, prefix.v_exponents)):
         if codes.shape != (*shape, config.head_dim) or exponents.shape != shape:
@@ -505,12 +505,12 @@ def _check_prefix(config: Config, prefix: Prefix) -> None:
         raise BitnetError("the prefix has a code or an exponent that no token leaves")
 
 
-def _pack_prefix(config: Config, prefix: Prefix) -> bytes:
+def _pack_prefix(config: ModelConfig, prefix: Prefix) -> bytes:
     _check_prefix(config, prefix)
     return _PREFIX_HEADER.pack(prefix.positions, 0) + _pack_rows(prefix)
 
 
-def _read_prefix(config: Config, data: memoryview) -> Prefix:
+def _read_prefix(config: ModelConfig, data: memoryview) -> Prefix:
     positions, reserved = _PREFIX_HEADER.unpack_from(data.tobytes().ljust(_PREFIX_HEADER.size, b"\0"))
     rows = data[_PREFIX_HEADER.size :]
     if positions == 0 or reserved or len(rows) != config.num_layers * positions * cache_row_size(config):
@@ -523,12 +523,12 @@ def _read_prefix(config: Config, data: memoryview) -> Prefix:
 # --- header and metadata ---
 
 
-def _config_fields(config: Config) -> tuple[int, ...]:
+def _config_fields(config: ModelConfig) -> tuple[int, ...]:
     """The header's config fields in file order, which is the order of the dataclass."""
-    return tuple(getattr(config, name) for name in Config.__dataclass_fields__)
+    return tuple(getattr(config, name) for name in ModelConfig.__dataclass_fields__)
 
 
-def _read_header(data: bytes) -> tuple[Config, tuple[int, ...]]:
+def _read_header(data: bytes) -> tuple[ModelConfig, tuple[int, ...]]:
     """The config and the sizes of the five parts, after all checks of SPEC 1.1."""
     if len(data) < _HEADER.size:
         raise BitnetError(f"the model file is truncated: {len(data)} bytes do not hold its 64-byte header")
@@ -551,10 +551,10 @@ def _read_header(data: bytes) -> tuple[Config, tuple[int, ...]]:
         raise BitnetError("the model file has no layers: they are in a file of their own; use the whole file")
     if flags or layers_crc or any(reserved):
         raise BitnetError("the model file is not sound: reserved header fields are not 0")
-    return Config(*fields[:12]), tuple(fields[12:])
+    return ModelConfig(*fields[:12]), tuple(fields[12:])
 
 
-def _check_text_sections(config: Config, tokenizer: bytes, labels: bytes) -> None:
+def _check_text_sections(config: ModelConfig, tokenizer: bytes, labels: bytes) -> None:
     texts = read_section(tokenizer).texts if tokenizer else []
     if tokenizer and len(texts) != config.vocab_size:
         raise BitnetError(f"the tokenizer has {len(texts)} tokens, the model has {config.vocab_size}")

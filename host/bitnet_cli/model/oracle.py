@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..errors import BitnetError
 from . import modelfile
-from .modelfile import Config, Matrix, Prefix, Scale
+from .modelfile import Matrix, ModelConfig, Prefix, Scale
 
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
@@ -248,7 +248,7 @@ class _Layer:
 class _Cache:
     """Keys and values of one layer: codes [B, K, positions, d] and exponents [B, K, positions]."""
 
-    def __init__(self, batch: int, config: Config) -> None:
+    def __init__(self, batch: int, config: ModelConfig) -> None:
         heads, dim = config.num_kv_heads, config.head_dim
         self.k_codes = np.zeros((batch, heads, 0, dim), np.float32)
         self.v_codes = np.zeros((batch, heads, 0, dim), np.float32)
@@ -264,7 +264,7 @@ class _Cache:
             setattr(self, f"{name}_exponents", np.concatenate([old_exponents, new_exponents], axis=2))
 
     @classmethod
-    def of(cls, prefix: Prefix, layer: int, config: Config) -> "_Cache":
+    def of(cls, prefix: Prefix, layer: int, config: ModelConfig) -> "_Cache":
         """One layer's rows of a prefix, as the cache of one sequence."""
         cache = cls(1, config)
         k, v = (

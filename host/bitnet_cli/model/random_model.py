@@ -7,10 +7,10 @@ import numpy as np
 
 from .modelfile import (
     TIED,
-    Config,
     Int16,
     Layer,
     Matrix,
+    ModelConfig,
     Prefix,
     Scale,
     Weights,
@@ -24,7 +24,7 @@ _GAMMA_ONE = 4096  # the γ mantissa that stands for 1.0
 
 
 def random_model(
-    config: Config,
+    config: ModelConfig,
     seed: int,
     tokenizer_section: bytes = b"",
     labels_section: bytes = b"",
@@ -64,7 +64,7 @@ def _random_codes(rng: np.random.Generator, rows: int, columns: int, weight_type
     return rng.choice(choices, (rows, columns))
 
 
-def _random_layer(config: Config, rng: np.random.Generator) -> Layer:
+def _random_layer(config: ModelConfig, rng: np.random.Generator) -> Layer:
     def matrix(rows: int, columns: int, size: float) -> Matrix:
         """Outputs of the given size from a normed input."""
         values = _random_codes(rng, rows, columns, config.weight_type)

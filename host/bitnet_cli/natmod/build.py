@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +21,10 @@ from .. import cache
 from ..errors import BitnetError
 from ..files import write_atomically
 from ..paths import NATIVE
+from ..progress import Progress, silent
 from . import xtensa
 from .debian import Suite
 from .toolchain import Toolchain
-
-Report = Callable[[str], None]
 
 ABI = "6.3"
 XTENSA = "xtensawin"
@@ -76,14 +74,14 @@ def module_path(folder: Path, architecture: str) -> Path:
     return folder / f"{architecture}_{ABI}" / "_bitnet.mpy"
 
 
-def build_into(folder: Path, architectures: list[str], report: Report) -> list[Built]:
+def build_into(folder: Path, architectures: list[str], progress: Progress) -> list[Built]:
     """Build the modules and write each to its place under `folder`. Raises BitnetError."""
     for architecture in architectures:
-        find_tools(architecture, report)
-    source = micropython_source(report)
+        find_tools(architecture, progress)
+    source = micropython_source(progress)
     modules = []
     for architecture in architectures:
-        report(f"compiling for {architecture}")
+        progress(f"compiling for {architecture}")
         built = build(architecture, source)
         write_atomically(module_path(folder, architecture), built.module)
         modules.append(built)
@@ -136,7 +134,7 @@ def make(native: Path, architecture: str, *targets: str) -> str:
     return result.stdout
 
 
-def find_tools(architecture: str, report: Report = lambda line: None) -> Toolchain:
+def find_tools(architecture: str, progress: Progress = silent) -> Toolchain:
     """The compiler and its like; raises BitnetError with the package to install if something is missing."""
     if architecture not in ARCHITECTURES:
         raise BitnetError(f"unknown architecture {architecture}: it is one of {', '.join(ARCHITECTURES)}")
@@ -146,7 +144,7 @@ def find_tools(architecture: str, report: Report = lambda line: None) -> Toolcha
     if missing:
         raise BitnetError(f"{', '.join(missing)} is not installed: pip install 'bitnet-cli[build]'")
     if architecture == XTENSA:
-        return xtensa.find(report)
+        return xtensa.find(progress)
     target = ARCHITECTURES[architecture]
     compiler = shutil.which(target.prefix + "gcc")
     if compiler is None:
@@ -167,7 +165,7 @@ def _environment() -> dict[str, str]:
 # --- MicroPython's source ---
 
 
-def micropython_source(report: Report) -> Path:
+def micropython_source(progress: Progress) -> Path:
     """The source tree at MPY_DIR, or Debian's, fetched once into the user's cache. Raises BitnetError."""
     given = os.environ.get("MPY_DIR")
     if given:
@@ -177,15 +175,15 @@ def micropython_source(report: Report) -> Path:
                 f"MPY_DIR is {given}, which holds no py/dynruntime.mk: set it to MicroPython's source"
             )
         return source
-    return cache.kept(_SOURCE_FOLDER, _is_source, lambda work: _fetch_source(work, report))
+    return cache.kept(_SOURCE_FOLDER, _is_source, lambda work: _fetch_source(work, progress))
 
 
 def _is_source(folder: Path) -> bool:
     return (folder / "py" / "dynruntime.mk").is_file() and (folder / "tools" / "mpy_ld.py").is_file()
 
 
-def _fetch_source(work: Path, report: Report) -> Path:
-    report(f"fetching MicroPython's source ({_SOURCE_PACKAGE} from Debian)")
+def _fetch_source(work: Path, progress: Progress) -> Path:
+    progress(f"fetching MicroPython's source ({_SOURCE_PACKAGE} from Debian)")
     Suite(_SOURCE_SUITE, work, "set MPY_DIR to a source tree").source(_SOURCE_PACKAGE)
     tarball = work / _SOURCE_TARBALL
     digest = hashlib.sha256(tarball.read_bytes()).hexdigest()

@@ -11,15 +11,13 @@ import shlex
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 from .. import cache
 from ..errors import BitnetError
+from ..progress import Progress
 from .debian import Suite
 from .toolchain import Toolchain
-
-Report = Callable[[str], None]
 
 _SUITE = "trixie"
 _INSTEAD = "put Espressif's xtensa-esp-elf toolchain on PATH"
@@ -58,9 +56,9 @@ _HEADERS = (
 _CONFIG = Path(__file__).with_name("xtensa_config.c")
 
 
-def find(report: Report) -> Toolchain:
+def find(progress: Progress) -> Toolchain:
     """Espressif's toolchain, or Debian's, fetched once into the user's cache. Raises BitnetError."""
-    return _espressif() or _debian(report)
+    return _espressif() or _debian(progress)
 
 
 def _espressif() -> Toolchain | None:
@@ -80,9 +78,9 @@ def _espressif() -> Toolchain | None:
 # --- Debian's ---
 
 
-def _debian(report: Report) -> Toolchain:
-    root = cache.kept("xtensa-lx106-trixie", _is_toolchain, lambda work: _fetch_toolchain(work, report))
-    tables = cache.kept("xtensa-tables", _are_tables, lambda work: _fetch_tables(work, report))
+def _debian(progress: Progress) -> Toolchain:
+    root = cache.kept("xtensa-lx106-trixie", _is_toolchain, lambda work: _fetch_toolchain(work, progress))
+    tables = cache.kept("xtensa-tables", _are_tables, lambda work: _fetch_tables(work, progress))
     digest = hashlib.sha256(_CONFIG.read_bytes()).hexdigest()
     plugin = cache.kept(f"xtensa-{digest[:16]}.so", Path.is_file, lambda work: _compile(tables, work))
     return Toolchain(str(root / "usr" / _PREFIX), {"XTENSA_GNU_CONFIG": str(plugin)})
@@ -92,8 +90,8 @@ def _is_toolchain(root: Path) -> bool:
     return all(any((root / "usr").glob(name)) for name in _PROGRAMS)
 
 
-def _fetch_toolchain(work: Path, report: Report) -> Path:
-    report("fetching the compiler for Xtensa (gcc-xtensa-lx106 from Debian, 53 MB)")
+def _fetch_toolchain(work: Path, progress: Progress) -> Path:
+    progress("fetching the compiler for Xtensa (gcc-xtensa-lx106 from Debian, 53 MB)")
     root = work / "root"
     Suite(_SUITE, work, _INSTEAD).unpack(_PACKAGES, root)
     for name in _PROGRAMS:
@@ -125,8 +123,8 @@ def _are_tables(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (_TABLES, *_HEADERS))
 
 
-def _fetch_tables(work: Path, report: Report) -> Path:
-    report("fetching the table of Xtensa's instructions (source of qemu from Debian, 40 MB)")
+def _fetch_tables(work: Path, progress: Progress) -> Path:
+    progress("fetching the table of Xtensa's instructions (source of qemu from Debian, 40 MB)")
     Suite(_SUITE, work, _INSTEAD).source("qemu")
     tarball = next(work.glob("qemu_*.orig.tar.*"))
     tables = work / "tables"

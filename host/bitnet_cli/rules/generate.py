@@ -1,13 +1,14 @@
 """Fallback rules, which answer when the model cannot: made from the phrases that the model is trained on."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ..errors import BitnetError
 from ..files import read_file
 from ..model.grammar import Labels
 from ..phrases.phrases import Phrase
+from ..progress import Progress
 from . import intents, slots
 from .intents import Sample
 from .patterns import check_line
@@ -50,26 +51,18 @@ def read_rules(model: Path) -> bytes | None:
     return data
 
 
-def generate(phrases: Sequence[Phrase], labels: Labels, report: Callable[[str, int, int, str], None]) -> str:
+def generate(phrases: Sequence[Phrase], labels: Labels, progress: Progress) -> str:
     """A file of rules, of at most MAX_BYTES, for phrases of `labels`; the same for the same phrases.
 
-    Phrases of the intent `unknown` are those that no rule should match. Called as report(stage, done, total,
-    note).
+    Phrases of the intent `unknown` are those that no rule should match.
     """
-
-    def slots_progress(done: int, total: int) -> None:
-        report("rules of slots", done, total, "")
-
-    def intents_progress(done: int, total: int) -> None:
-        report("rules of intents", done, total, "")
-
     step = -(-len(phrases) // _SAMPLES)
     samples = {sample: phrase for sample, phrase in map(_sample, phrases[::step])}
     room = MAX_BYTES - len(_HEAD)
     slot_samples = _slot_samples(samples.items(), labels)
-    slot_lines = slots.learn(slot_samples, labels.slots, int(_SLOT_SHARE * room), slots_progress)
+    slot_lines = slots.learn(slot_samples, labels.slots, int(_SLOT_SHARE * room), progress)
     room -= sum(len(line.encode()) + 1 for line in slot_lines)
-    lines = intents.learn(list(samples), labels, room, MAX_RULES, intents_progress) + slot_lines
+    lines = intents.learn(list(samples), labels, room, MAX_RULES, progress) + slot_lines
     return _HEAD + "".join(line + "\n" for line in lines if _is_rule(line))
 
 

@@ -6,13 +6,14 @@ A rule is a choice of terms, a term is up to three pieces of text that follow ea
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from ..model.grammar import Labels
+from ..progress import Progress
 
 _MISTAKE = 2.0  # what a wrong answer costs, where a right one is worth 1
 _OUT_OF_SCOPE = 6.0  # intents that the phrases without an intent weigh as much as
@@ -81,11 +82,11 @@ def learn(
     labels: Labels,
     max_bytes: int,
     max_rules: int,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> list[str]:
     """Lines of rules for the intents but `unknown`, whose phrases they should leave alone.
 
-    progress is called with the intents done and all of them.
+    progress counts the intents.
     """
     learner = _Learner(samples, labels, progress)
     learner.run(max_bytes, max_rules)
@@ -93,9 +94,7 @@ def learn(
 
 
 class _Learner:
-    def __init__(
-        self, samples: Sequence[Sample], labels: Labels, progress: Callable[[int, int], None]
-    ) -> None:
+    def __init__(self, samples: Sequence[Sample], labels: Labels, progress: Progress) -> None:
         self.labels = labels
         self.rules: list[_Rule] = []
         index = {name: i for i, name in enumerate(labels.intents)}
@@ -119,7 +118,7 @@ class _Learner:
             pool = self._pool(i, atoms) if atoms else None
             if pool is not None:
                 self._pools[i] = pool
-            progress(done, len(known))
+            progress("rules of intents", done, len(known))
 
     def line(self, rule: _Rule) -> str:
         name = self.labels.intents[rule.intent]

@@ -2,12 +2,14 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..phrases.phrases import NUMBER
+from ..progress import Progress
 from .patterns import check
 
+_STAGE = "rules of slots"  # of the progress
 _NUMBER_PATTERN = r" (-?\d+?[.,]?\d*?) "
 _MISTAKE = 4.0  # what a wrong value costs, where a right one is worth 1: none at all is better
 _SIZE_POWER = 0.7
@@ -33,11 +35,11 @@ def learn(
     samples: Mapping[str, Sequence[SlotSample]],
     kinds: dict[str, str],
     max_bytes: int,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> list[str]:
     """Lines that find slots: those that find the most values for their bytes, the best of a slot first.
 
-    progress is called with the bytes taken and max_bytes.
+    progress counts the bytes taken.
     """
     finders = [_Finder(slot, kinds[slot], phrases) for slot, phrases in samples.items() if phrases]
     left = max_bytes
@@ -45,11 +47,11 @@ def learn(
         offers = [(finder.best(left), finder) for finder in finders]
         (score, pattern), finder = max(offers, key=lambda offer: offer[0][0], default=((0.0, ""), None))
         if finder is None or score <= 0:
-            progress(max_bytes, max_bytes)
+            progress(_STAGE, max_bytes, max_bytes)
             return [line for finder in finders for line in finder.lines]
         finder.take(pattern)
         left -= len(finder.lines[-1].encode()) + 1
-        progress(max_bytes - left, max_bytes)
+        progress(_STAGE, max_bytes - left, max_bytes)
 
 
 class _Finder:

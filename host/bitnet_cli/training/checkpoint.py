@@ -19,7 +19,8 @@ from ..model.features import Feature, from_dict, to_dict
 from ..model.grammar import Labels
 from ..model.packing import BINARY, TERNARY
 from ..model.tokenizer import load_tokenizer
-from .qat import BitNetLM, Shape
+from .qat import BitNetLM
+from .recipe import Shape
 
 _WEIGHT_TYPES = {BINARY: "binary", TERNARY: "ternary"}
 _FILES = ("config.json", "model.safetensors", "tokenizer.json")

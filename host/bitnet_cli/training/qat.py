@@ -5,65 +5,17 @@ the names of Hugging Face's BitNet, so `state_dict()` is a checkpoint in its lay
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import BitnetError
-from ..model.modelfile import Config
-from ..model.packing import BINARY, TERNARY
+from ..model.packing import BINARY
+from .recipe import Shape
 
 _KV_LEVELS_LOG2 = 2  # int4: codes -7..7, the greatest in 4..7
 _Q_LEVELS_LOG2 = 6
 _EPS = 1e-9
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of a model, in the field's usual names; raises BitnetError where the file format has no room."""
-
-    vocab_size: int
-    hidden_size: int = 64
-    intermediate_size: int = 192
-    num_layers: int = 2
-    num_heads: int = 4
-    num_kv_heads: int = 4
-    window: int = 32
-    weight_type: int = TERNARY
-    activation_bits: int = 8
-    embedding_bits: int = 4
-    rope_theta: float = 10000.0
-    quantized: bool = True
-
-    def __post_init__(self) -> None:
-        if self.num_heads < 1 or self.hidden_size % self.num_heads:
-            raise BitnetError(f"num_heads ({self.num_heads}) must divide hidden_size ({self.hidden_size})")
-        if not 1 < self.rope_theta < math.inf:
-            raise BitnetError(f"rope_theta is {self.rope_theta}, it must be more than 1")
-        self.config()
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one head."""
-        return self.hidden_size // self.num_heads
-
-    def config(self) -> Config:
-        """The shape as a file has it; raises BitnetError where the format has no room for it."""
-        return Config(
-            vocab_size=self.vocab_size,
-            hidden_size=self.hidden_size,
-            intermediate_size=self.intermediate_size,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            num_kv_heads=self.num_kv_heads,
-            head_dim=self.head_dim,
-            window=self.window,
-            weight_type=self.weight_type,
-            activation_bits=self.activation_bits,
-            embedding_bits=self.embedding_bits,
-        )
 
 
 def straight_through(x: Tensor, quantized: Tensor) -> Tensor:

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BitnetError
+from ..progress import Progress
 
 Float32 = npt.NDArray[np.float32]
-Progress = Callable[[int, int], None]
 
+_LEARNS, _TEACHES = "teacher learns", "teacher teaches"  # stages of the progress
 _BATCH = 256
 _NEIGHBOURS = 10
 _FLOOR = 1e-6
@@ -41,7 +42,7 @@ class Teacher:
         self._intent_count = intent_count
         self._texts = list(texts)
         self._embedding_classifier = LogisticRegression(C=20, max_iter=500)
-        self._embedding_classifier.fit(self._embed(texts, progress), intents)
+        self._embedding_classifier.fit(self._embed(texts, progress, _LEARNS), intents)
         self._ngram_classifier = make_pipeline(
             make_union(
                 TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"[^\s]+"),
@@ -53,7 +54,7 @@ class Teacher:
 
     def probabilities(self, texts: Sequence[str], progress: Progress) -> Float32:
         """Probabilities [len(texts), intent_count]: the geometric mean of both classifiers, normalized."""
-        by_meaning = self._embedding_classifier.predict_proba(self._embed(texts, progress))
+        by_meaning = self._embedding_classifier.predict_proba(self._embed(texts, progress, _TEACHES))
         by_words = self._ngram_classifier.predict_proba(list(texts))
         mean = np.sqrt((by_meaning + _FLOOR) * (by_words + _FLOOR))
         result = np.zeros((len(texts), self._intent_count), np.float32)
@@ -63,7 +64,7 @@ class Teacher:
     def variations(self, count: int, rng: random.Random, progress: Progress) -> list[str]:
         """Distinct texts near those learned: words swapped for like ones, dropped, added, halves joined."""
         words = sorted({word for text in self._texts for word in text.split()})
-        vectors = self._embed(words, progress)
+        vectors = self._embed(words, progress, _TEACHES)
         neighbours = _nearest(vectors, _NEIGHBOURS)
         index = {word: i for i, word in enumerate(words)}
         found: set[str] = set()
@@ -88,20 +89,20 @@ class Teacher:
 
         Tokens of like meaning begin alike, so that a word met in two phrases helps where its neighbour is.
         """
-        vectors = self._embed(texts, progress)
+        vectors = self._embed(texts, progress, _TEACHES)
         vectors -= vectors.mean(0)
         left, singular, _ = np.linalg.svd(vectors, full_matrices=False)
         components = left[:, :size] * singular[:size]
         return np.asarray(components / components.std(), np.float32)
 
-    def _embed(self, texts: Sequence[str], progress: Progress) -> Float32:
+    def _embed(self, texts: Sequence[str], progress: Progress, stage: str) -> Float32:
         """Embeddings [len(texts), 384]; a text is embedded once, however often it comes."""
         new = sorted(set(texts) - self._embeddings.keys(), key=lambda text: (len(text), text))
         for start in range(0, len(new), _BATCH):
             batch = new[start : start + _BATCH]
             vectors = self._encoder.encode(batch, batch_size=_BATCH, show_progress_bar=False)
             self._embeddings.update(zip(batch, vectors.astype(np.float32), strict=True))
-            progress(start + len(batch), len(new))
+            progress(stage, start + len(batch), len(new))
         return np.stack([self._embeddings[text] for text in texts])
 
 

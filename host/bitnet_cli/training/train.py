@@ -3,7 +3,7 @@
 import math
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,73 +15,20 @@ from tokenizers import Tokenizer
 from ..errors import BitnetError
 from ..model.features import Feature
 from ..model.grammar import Labels, specials
-from ..model.packing import TERNARY
 from ..model.tokenizer import encode, train_tokenizer
 from ..phrases.phrases import NUMBER, TEXT, Phrase, is_number, read_phrases
 from ..phrases.templates import PhraseBook
+from ..progress import Progress
 from ..rules.generate import generate
 from .checkpoint import Checkpoint
 from .dataset import Batch, Example, collate, draw, make_example, shuffled, vary
-from .qat import BitNetLM, Shape
+from .qat import BitNetLM
+from .recipe import Recipe
 from .teacher import Teacher
-
-# Called as report(stage, done, total, note).
-Report = Callable[[str, int, int, str], None]
 
 _TEACHER_TEXTS = 10_000
 _WARM_UP = 100
 _EMBEDDING_STD = 0.05
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a training run depends on besides its phrases; facts on each choice are in host/README.md."""
-
-    name: str = "model"
-    system: str = ""
-    seed: int = 0
-    hidden_size: int = 96
-    intermediate_size: int = 256
-    num_layers: int = 2
-    num_heads: int = 4
-    num_kv_heads: int = 4
-    window: int = 32
-    weight_type: int = TERNARY
-    activation_bits: int = 8
-    embedding_bits: int = 4
-    vocab_budget: int = 2048
-    threshold: int = 200
-    steps: int = 6000
-    batch_size: int = 64
-    learning_rate: float = 4e-3
-    drawn_phrases: int = 40_000
-    variations: int = 30_000
-    distillation: float = 0.9
-    language_weight: float = 0.1
-    token_dropout: float = 0.03
-    quantized: bool = True
-    unknown: str = "unknown"
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise BitnetError(f"steps is {self.steps}, it must be at least 1")
-        self.shape(self.vocab_budget)
-
-    def shape(self, vocab_size: int) -> Shape:
-        """The model's sizes; raises BitnetError where the file format does not allow them."""
-        return Shape(
-            vocab_size=vocab_size,
-            hidden_size=self.hidden_size,
-            intermediate_size=self.intermediate_size,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            num_kv_heads=self.num_kv_heads,
-            window=self.window,
-            weight_type=self.weight_type,
-            activation_bits=self.activation_bits,
-            embedding_bits=self.embedding_bits,
-            quantized=self.quantized,
-        )
 
 
 @dataclass(frozen=True)
@@ -96,12 +43,12 @@ class Course:
     features: tuple[Feature, ...] = ()
 
 
-def train(book: PhraseBook, recipe: Recipe, report: Report) -> Checkpoint:
+def train(book: PhraseBook, recipe: Recipe, progress: Progress) -> Checkpoint:
     """Train a model; the same book and recipe give the same checkpoint on the same machine and torch."""
-    return fit(prepare(book, recipe, report), recipe, report)
+    return fit(prepare(book, recipe, progress), recipe, progress)
 
 
-def prepare(book: PhraseBook, recipe: Recipe, report: Report) -> Course:
+def prepare(book: PhraseBook, recipe: Recipe, progress: Progress) -> Course:
     """Draw phrases, train the tokenizer, let the teacher judge."""
     if recipe.distillation and any(phrase.features for phrase in book.fixed):
         raise BitnetError(
@@ -115,16 +62,16 @@ def prepare(book: PhraseBook, recipe: Recipe, report: Report) -> Course:
         tokenizer_texts, recipe.vocab_budget, specials(labels.intents, list(labels.slots), book.features)
     )
     labels = labels.resolve(tokenizer)
-    lesson = _distill(phrases, labels, tokenizer, recipe, rng, report) if recipe.distillation else None
+    lesson = _distill(phrases, labels, tokenizer, recipe, rng, progress) if recipe.distillation else None
     system = encode(tokenizer, recipe.system).ids
     examples = _examples(phrases, lesson, labels, tokenizer, system)
     return Course(examples, tokenizer, labels, lesson.token_vectors if lesson else None, book.features)
 
 
-def make_rules(book: PhraseBook, recipe: Recipe, report: Report) -> str:
+def make_rules(book: PhraseBook, recipe: Recipe, progress: Progress) -> str:
     """Fallback rules, made from the phrases that the recipe draws from the book."""
     phrases = _draw_phrases(book, recipe, random.Random(recipe.seed))
-    return generate(phrases, make_labels(book, phrases, recipe), report)
+    return generate(phrases, make_labels(book, phrases, recipe), progress)
 
 
 def _draw_phrases(book: PhraseBook, recipe: Recipe, rng: random.Random) -> list[Phrase]:
@@ -132,13 +79,13 @@ def _draw_phrases(book: PhraseBook, recipe: Recipe, rng: random.Random) -> list[
     return book.fixed + [vary(phrase, book.open_slots, rng) for phrase in drawn]
 
 
-def fit(course: Course, recipe: Recipe, report: Report) -> Checkpoint:
+def fit(course: Course, recipe: Recipe, progress: Progress) -> Checkpoint:
     """Train a model from its first weights to the checkpoint."""
     torch.manual_seed(recipe.seed)
     model = BitNetLM(recipe.shape(course.tokenizer.get_vocab_size()))
     if course.token_vectors is not None:
         model.model.embed_tokens.weight.data = _EMBEDDING_STD * torch.from_numpy(course.token_vectors)
-    _fit(model, course.examples, course.labels, recipe, report)
+    _fit(model, course.examples, course.labels, recipe, progress)
     model.eval()
     return Checkpoint(model, course.tokenizer, course.labels, recipe.name, recipe.system, course.features)
 
@@ -191,7 +138,7 @@ def _distill(
     tokenizer: Tokenizer,
     recipe: Recipe,
     rng: random.Random,
-    report: Report,
+    progress: Progress,
 ) -> _Lesson:
     index = {name: i for i, name in enumerate(labels.intents)}
     chosen = phrases if len(phrases) <= _TEACHER_TEXTS else rng.sample(phrases, _TEACHER_TEXTS)
@@ -199,11 +146,8 @@ def _distill(
         [phrase.text.lower() for phrase in chosen],
         [index[phrase.intent] for phrase in chosen],
         len(index),
-        lambda done, total: report("teacher learns", done, total, ""),
+        progress,
     )
-
-    def progress(done: int, total: int) -> None:
-        report("teacher teaches", done, total, "")
 
     texts = teacher.variations(recipe.variations, rng, progress)
     return _Lesson(
@@ -244,7 +188,9 @@ def token_texts(tokenizer: Tokenizer) -> list[str]:
     return texts
 
 
-def _fit(model: BitNetLM, examples: list[Example], labels: Labels, recipe: Recipe, report: Report) -> None:
+def _fit(
+    model: BitNetLM, examples: list[Example], labels: Labels, recipe: Recipe, progress: Progress
+) -> None:
     optimizer = torch.optim.AdamW(
         model.parameters(), recipe.learning_rate, weight_decay=0.0, betas=(0.9, 0.98)
     )
@@ -268,7 +214,7 @@ def _fit(model: BitNetLM, examples: list[Example], labels: Labels, recipe: Recip
             optimizer.step()
             schedule.step()
             step += 1
-            report("train", step, recipe.steps, f"loss {loss.item():.3f}" if step % 20 == 0 else "")
+            progress("train", step, recipe.steps, f"loss {loss.item():.3f}" if step % 20 == 0 else "")
             if step == recipe.steps:
                 break
 
