@@ -2,7 +2,7 @@
 // word of a row holds eight int4 codes, each plus BN_CODE_BIAS, so that all of them are at least 0. One
 // multiplication serves two codes, which lie 16 bits apart in the word once it is masked.
 //
-// kv.c is for every processor; kv_<architecture>.S replaces it on one.
+// kv.c is for every processor; <architecture>/kv.S replaces it on one.
 #ifndef BITNET_KV_H
 #define BITNET_KV_H
 

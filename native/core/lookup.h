@@ -3,8 +3,8 @@
 // Building a table costs one addition per entry or two, and every row of every matrix that reads this input
 // then needs one lookup per group.
 //
-// lookup.c is for every processor; lookup_<architecture>.S replaces it on one, and may order entries as it
-// likes.
+// lookup.c is for every processor; <architecture>/lookup.S replaces it on one, and may order the entries of a
+// table in its own way.
 #ifndef BITNET_LOOKUP_H
 #define BITNET_LOOKUP_H
 

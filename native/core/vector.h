@@ -1,7 +1,7 @@
 // Passes over a vector of n >= 1 elements: what most of the time outside the matrices is spent in.
 //
-// vector.c and scale.c are for every processor; vector_<architecture>.S replaces both on one, or
-// scale_<architecture>.S only bn_scale.
+// vector.c is for every processor, and so is scale.c, which holds bn_scale alone. <architecture>/vector.S
+// replaces both on one processor, <architecture>/scale.S only scale.c.
 #ifndef BITNET_VECTOR_H
 #define BITNET_VECTOR_H
 
