@@ -151,7 +151,7 @@ typedef struct {
     const uint8_t *wanted; // a bit per row; blocks of rows without any may be left out. NULL: all rows
 } bn_product_t;
 
-// arith.c: all of SPEC.md section 2 that is not about a matrix.
+// scalar.c: SPEC.md section 2, on single numbers
 int bn_bitlen(uint32_t a);
 int32_t bn_rshr(int32_t x, int s);
 uint32_t bn_divide(uint32_t n, uint32_t d);
@@ -160,7 +160,11 @@ int32_t bn_exp2(int32_t d);
 int32_t bn_sin(uint32_t phi);
 bn_scale_t bn_mul(const bn_scale_t *a, const bn_scale_t *b);
 bn_scale_t bn_read_scale(const uint8_t *data);
+
+// shift.c
 void bn_scale_down(int32_t *x, uint32_t n, int s);
+
+// quant.c: SPEC.md section 2, on vectors
 int bn_scale_to(int32_t *x, uint32_t n, int length, int bits);
 int bn_normalize(int32_t *x, uint32_t n, int bits);
 bn_scale_t bn_norm_quant(
