@@ -21,13 +21,21 @@ enum { BN_UNPLACED = BN_STREAMED + 1 };
 // itself (4 us when hot) at 40 MHz, and never across its pages.
 enum { BN_PSRAM_BURST = 32, BN_PSRAM_SIZE = 8 << 20 };
 
-// Only RP2040 has what it takes.
+// PSRAM is read by peripherals that only the RP2040 has.
 #ifndef BN_HAS_PSRAM
 #ifdef __ARM_ARCH_6M__
 #define BN_HAS_PSRAM 1
 #else
 #define BN_HAS_PSRAM 0
 #endif
+#endif
+
+// For a function that other files need for PSRAM only: without PSRAM it is local to its file, and can be
+// inlined.
+#if BN_HAS_PSRAM
+#define BN_FOR_PSRAM extern
+#else
+#define BN_FOR_PSRAM static
 #endif
 
 enum {
@@ -188,7 +196,20 @@ int bn_locate_prefix(const uint8_t *model, const bn_config_t *config, bn_prefix_
 // state.c
 int bn_check_owner(const bn_state_t *state, const uint8_t *model);
 
-// placement.c
+// source.c
+// Bytes behind the state that a placement needs.
+static inline uint32_t bn_room_for(
+    const bn_config_t *config, const bn_weights_t *weights, uint32_t placement) {
+    switch (placement) {
+    case BN_COPIED:
+        return weights->layer_size * config->num_layers;
+    case BN_STREAMED:
+        return weights->layer_size;
+    default:
+        return 0;
+    }
+}
+
 uint32_t bn_room(const bn_state_t *state);
 int bn_is_placed(const bn_state_t *state);
 void bn_open_source(bn_source_t *source, bn_state_t *state, const uint8_t *model);
@@ -197,6 +218,9 @@ void bn_fetch_ahead(bn_source_t *source);
 void bn_end_part(bn_source_t *source);
 void bn_close_source(bn_source_t *source);
 void bn_stop_source(bn_source_t *source);
+#if BN_HAS_PSRAM
+__attribute__((pure)) uint32_t bn_part_start(const bn_weights_t *weights, uint32_t part);
+#endif
 
 // fetch.c: one copy at a time, of a multiple of 4 bytes
 void bn_fetch(int channel, void *to, const void *from, uint32_t bytes);
