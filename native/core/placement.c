@@ -1,9 +1,9 @@
-// Placing the weights of the layers: once, after bn_init.
+// Choosing where the weights of the layers are read from, once, after bn_init.
 #include "core.h"
 
 static int place(bn_state_t *state, size_t state_size, unsigned placement, int dma_channel) {
     if (state_size < state->buffers.size ||
-        state_size - state->buffers.size < bn_room_for(&state->config, &state->weights, placement)) {
+        state_size - state->buffers.size < bn_room_for(&state->config, &state->layout, placement)) {
         return BN_ERR_STATE;
     }
     state->placement = placement;
@@ -26,7 +26,7 @@ int bn_place(void *memory, size_t state_size, const void *model, unsigned placem
     }
     err = place(state, state_size, placement, dma_channel);
     if (err == BN_OK && placement == BN_COPIED) {
-        const uint8_t *layers = (const uint8_t *)model + state->weights.layers;
+        const uint8_t *layers = (const uint8_t *)model + state->layout.layers;
         bn_copy((uint8_t *)memory + state->buffers.size, layers, bn_room(state));
     }
     return err;
@@ -34,9 +34,9 @@ int bn_place(void *memory, size_t state_size, const void *model, unsigned placem
 
 #if BN_HAS_PSRAM
 
-// All layers once, by the way they will come for every token.
+// Reads all layers once, in the way in which every token will read them, and checks them.
 static int check_layers(bn_state_t *state, const uint8_t *model) {
-    const bn_weights_t *w = &state->weights;
+    const bn_layout_t *layout = &state->layout;
     bn_source_t source;
     uint32_t crc = 0;
     int sound = 1;
@@ -44,9 +44,9 @@ static int check_layers(bn_state_t *state, const uint8_t *model) {
     for (uint32_t i = 0; i < state->config.num_layers; i++) {
         for (uint32_t part = 0; part < BN_PARTS; part++) {
             const uint8_t *layer = bn_begin_part(&source, i);
-            uint32_t start = bn_part_start(w, part);
-            crc = bn_crc32(crc, layer + start, bn_part_start(w, part + 1) - start);
-            sound = sound && bn_is_part(layer, part, &state->config, w);
+            uint32_t start = bn_part_start(layout, part);
+            crc = bn_crc32(crc, layer + start, bn_part_start(layout, part + 1) - start);
+            sound = sound && bn_is_part(layer, part, &state->config, layout);
             bn_end_part(&source);
         }
     }
@@ -64,7 +64,7 @@ int bn_place_psram(void *memory, size_t state_size, const void *model, int dma_c
     if (err) {
         return err;
     }
-    if (!state->config.layers_apart || state->weights.layer_size * state->config.num_layers > BN_PSRAM_SIZE) {
+    if (!state->config.layers_apart || state->layout.layer_size * state->config.num_layers > BN_PSRAM_SIZE) {
         return BN_ERR_RANGE;
     }
     state->request_channel = request_channel;

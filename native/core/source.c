@@ -1,33 +1,34 @@
-// Where the weights of the layers are read from: where the model lies, from a copy, or from a buffer for one
-// layer that is filled in the background, because flash behind a cache is many times slower than RAM, and
-// PSRAM on pins cannot be used in place at all.
+// Where a forward pass reads the weights of the layers: from the model itself, from a copy, or from a buffer
+// for one layer that is filled in the background. The last is for flash behind a cache, which is many times
+// slower than RAM, and for PSRAM on pins, which cannot be read in place at all.
 //
-// A stream fetches parts of a layer in the order in which they are computed. The buffer has a place for each
-// part, so a part can be on its way while the two before it are waiting or computed; none arrives before the
-// part that had its place is finished.
+// A stream fetches the parts of the layers in the order in which they are computed. The buffer has one place
+// for each kind of part. So while a part is being fetched, the two before it can be in use or wait; and a
+// part is not requested before the one that was in its place is finished.
 #include "core.h"
 
-// The part's first byte within its layer; the end of the layer for BN_PARTS.
-BN_FOR_PSRAM uint32_t bn_part_start(const bn_weights_t *weights, uint32_t part) {
+// The offset of a part's first byte in its layer; that of the layer's end for BN_PARTS.
+BN_FOR_PSRAM uint32_t bn_part_start(const bn_layout_t *layout, uint32_t part) {
     switch (part) {
     case BN_ATTENTION_PART:
         return 0;
     case BN_GATE_UP_PART:
-        return weights->ffn_norm;
+        return layout->ffn_norm;
     case BN_DOWN_PART:
-        return weights->ffn_sub_norm;
+        return layout->ffn_sub_norm;
     default:
-        return weights->layer_size;
+        return layout->layer_size;
     }
 }
 
+// The bytes behind the state that its placement uses.
 uint32_t bn_room(const bn_state_t *state) {
-    return bn_room_for(&state->config, &state->weights, state->placement);
+    return bn_room_for(&state->config, &state->layout, state->placement);
 }
 
 int bn_placement_size(const void *model, size_t size, unsigned placement) {
     bn_config_t config;
-    bn_weights_t weights;
+    bn_layout_t layout;
     int err = bn_read_header(model, size, &config);
     if (err) {
         return err;
@@ -35,14 +36,15 @@ int bn_placement_size(const void *model, size_t size, unsigned placement) {
     if (placement > BN_STREAMED) {
         return BN_ERR_RANGE;
     }
-    bn_locate_weights(&config, &weights);
-    return (int)bn_room_for(&config, &weights, placement);
+    bn_locate_weights(&config, &layout);
+    return (int)bn_room_for(&config, &layout, placement);
 }
 
 static int is_in_range(int value, int low, int high) {
     return low <= value && value <= high;
 }
 
+// Whether the placement is one that bn_place or bn_place_psram could have left.
 int bn_is_placed(const bn_state_t *state) {
     if (!state->config.layers_apart) {
         return is_in_range(state->dma_channel, BN_NO_DMA, BN_LAST_DMA_CHANNEL);
@@ -55,7 +57,7 @@ int bn_is_placed(const bn_state_t *state) {
 
 void bn_open_source(bn_source_t *source, bn_state_t *state, const uint8_t *model) {
     source->state = state;
-    source->layers = model + state->weights.layers;
+    source->layers = model + state->layout.layers;
     source->buffer = (uint8_t *)state + state->buffers.size;
     source->arrived = source->requested = state->fetched;
     source->finished = 0;
@@ -63,7 +65,7 @@ void bn_open_source(bn_source_t *source, bn_state_t *state, const uint8_t *model
     source->next_part = state->fetched;
 }
 
-// Requests the next part if nothing is on its way and its place is free. After the last layer comes the
+// Requests the next part if none is being fetched and its place is free. After the last layer comes the
 // first, for the next token.
 void bn_fetch_ahead(bn_source_t *source) {
     const bn_state_t *state = source->state;
@@ -83,9 +85,9 @@ void bn_fetch_ahead(bn_source_t *source) {
             source->next_layer = 0;
         }
     }
-    uint32_t start = bn_part_start(&state->weights, source->next_part);
-    uint32_t size = bn_part_start(&state->weights, source->next_part + 1) - start;
-    uint32_t from = source->next_layer * state->weights.layer_size + start;
+    uint32_t start = bn_part_start(&state->layout, source->next_part);
+    uint32_t size = bn_part_start(&state->layout, source->next_part + 1) - start;
+    uint32_t from = source->next_layer * state->layout.layer_size + start;
     if (state->config.layers_apart) {
         bn_fetch_psram(state, source->buffer + start, from, size);
     } else {
@@ -95,11 +97,12 @@ void bn_fetch_ahead(bn_source_t *source) {
     source->requested++;
 }
 
+// Waits until the next part of this layer is there; returns where the layer's offsets count from.
 const uint8_t *bn_begin_part(bn_source_t *source, uint32_t layer) {
     const bn_state_t *state = source->state;
     switch (state->placement) {
     case BN_COPIED:
-        return source->buffer + layer * state->weights.layer_size;
+        return source->buffer + layer * state->layout.layer_size;
     case BN_STREAMED:
         while (source->arrived <= source->finished) {
             bn_fetch_ahead(source);
@@ -107,7 +110,7 @@ const uint8_t *bn_begin_part(bn_source_t *source, uint32_t layer) {
         bn_fetch_ahead(source);
         return source->buffer;
     default:
-        return source->layers + layer * state->weights.layer_size;
+        return source->layers + layer * state->layout.layer_size;
     }
 }
 
@@ -115,7 +118,8 @@ void bn_end_part(bn_source_t *source) {
     source->finished++;
 }
 
-// Nothing may be on its way when the caller gets its memory back. What has arrived for the next token stays.
+// Waits until nothing is being fetched any more, because the caller may do anything with its memory
+// afterwards. Parts that have arrived for the next token stay.
 void bn_close_source(bn_source_t *source) {
     if (source->state->placement != BN_STREAMED) {
         return;
@@ -128,7 +132,8 @@ void bn_close_source(bn_source_t *source) {
     source->state->fetched = source->arrived - source->finished;
 }
 
-// In the middle of a token: what has arrived is not the beginning of the next.
+// The same in the middle of a token, where the parts that have arrived are not those that the next token
+// begins with.
 void bn_stop_source(bn_source_t *source) {
     bn_close_source(source);
     source->state->fetched = 0;
