@@ -1,12 +1,12 @@
-// BITLINEAR: the products of matrices that share an input, a stretch of its columns at a time, so that the
-// tables of lookup.h are built once for all of them and stay small.
+// BITLINEAR: the products of all matrices that share an input. The columns are taken a stretch at a time, so
+// that the tables of lookup.h stay small, and are built once for all matrices.
 #include "lookup.h"
 
 static uint32_t columns_per_group(uint32_t weight_type) {
-    return weight_type == BN_BINARY ? 8 : 5;
+    return weight_type == BN_BINARY ? BN_BINARY_COLUMNS : BN_TERNARY_COLUMNS;
 }
 
-// The columns that the last group has too many become 0. Returns the groups.
+// Fills up the last group with zeros; returns the number of groups.
 static uint32_t pad(const bn_input_t *input, int8_t *codes) {
     uint32_t groups = bn_groups(input->weight_type, input->columns);
     for (uint32_t i = input->columns; i < groups * columns_per_group(input->weight_type); i++) {
@@ -15,6 +15,7 @@ static uint32_t pad(const bn_input_t *input, int8_t *codes) {
     return groups;
 }
 
+// Builds the tables of `count` groups, from `group` on.
 static void build(const bn_input_t *input, uint32_t group, uint32_t count) {
     const int8_t *codes = input->codes[0] + group * columns_per_group(input->weight_type);
     if (input->weight_type == BN_BINARY) {
@@ -24,9 +25,9 @@ static void build(const bn_input_t *input, uint32_t group, uint32_t count) {
     }
 }
 
-// The end of the run of blocks from this one on that have wanted rows: this one itself, if it has none.
+// The end of the run of blocks with wanted rows that begins at `block`; `block` itself if it has none.
 static uint32_t end_of_wanted(const bn_product_t *product, uint32_t block, uint32_t blocks) {
-    // Two blocks a byte; often all are wanted.
+    // A byte has the bits of two blocks, and often all are set.
     while (!(block & 1) && block + 1 < blocks && product->wanted[block >> 1] == 0xFF) {
         block += 2;
     }
@@ -85,7 +86,8 @@ static void build_pair(const bn_input_t *input, uint32_t group, uint32_t count) 
     }
 }
 
-// sums[] of one product after the other = those of the groups `group` to `end`, both tokens in one word
+// pair_sums = the sums over the groups from `group` to `end`, for one product after the other. A word holds
+// the sums of both tokens.
 static void sum_pairs(const bn_input_t *input, uint32_t group, uint32_t end, uint32_t groups,
     const bn_product_t *products, int count) {
     bn_stretch_t stretch;
@@ -111,7 +113,7 @@ static void add_apart(const int32_t *pairs, int32_t *first, int32_t *second, uin
     }
 }
 
-// Words hold both sums of so many groups at most, so wide matrices go by spans.
+// A word can hold both sums over at most BN_PAIR_GROUPS groups, so a wide matrix takes several rounds.
 void bn_bitlinear_pair(const bn_input_t *input, const bn_product_t *products, int count) {
     uint32_t groups = pad(input, input->codes[0]);
     pad(input, input->codes[1]);

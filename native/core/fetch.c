@@ -1,5 +1,6 @@
-// Copies from flash or PSRAM in the background. On Cortex-M0+ by DMA channels of the RP2040, if the board
-// gives them; without, and on other processors, the copy is made at once, and there is no PSRAM.
+// Copies from flash or PSRAM in the background. On Cortex-M0+ that is done by DMA channels of the RP2040, if
+// the board has given any. Otherwise, and on other processors, the processor copies at once, and there is no
+// PSRAM.
 #include "core.h"
 
 static void copy_words(uint32_t *to, const uint32_t *from, uint32_t bytes) {
@@ -10,7 +11,8 @@ static void copy_words(uint32_t *to, const uint32_t *from, uint32_t bytes) {
 
 #if defined(__ARM_ARCH_6M__)
 
-// RP2040 datasheet, 2.5.7: registers of a DMA channel; 2.6.3: the address of flash past its cache.
+// RP2040 datasheet, 2.5.7: the registers of a DMA channel; 2.6.3: the addresses of flash that bypass its
+// cache.
 typedef struct {
     volatile uint32_t read_address, write_address, count, control_and_start;
     uint32_t aliases[12];
@@ -21,7 +23,7 @@ enum {
     DMA_WORDS = 2 << 2,
     DMA_ADVANCE_READ = 1 << 4,
     DMA_ADVANCE_WRITE = 1 << 5,
-    DMA_CHAIN_SHIFT = 11, // a channel chained to itself is not chained
+    DMA_CHAIN_SHIFT = 11, // a channel that names itself here starts no other when it is done
     DMA_PACE_SHIFT = 15,
     DMA_UNPACED = 63 << DMA_PACE_SHIFT,
     DMA_SWAP_BYTES = 1 << 22,
@@ -31,7 +33,8 @@ enum {
     FLASH_UNCACHED = 0x13000000,
 };
 
-// 3.7: the queues of a PIO's state machines; 2.5.3.1: what paces the channels that fill and empty them.
+// 3.7: the queues of a PIO's state machines; 2.5.3.1: the signals that pace the channels that fill and empty
+// them.
 typedef struct {
     volatile uint32_t ctrl, fstat, fdebug, flevel, sent[4], received[4];
 } pio_t;
@@ -63,8 +66,8 @@ void bn_fetch(int channel, void *to, const void *from, uint32_t bytes) {
     start(channel, (const void *)address, to, bytes >> 2, control);
 }
 
-// The program counts addresses itself, downwards: it gets the number of the first burst inverted, and then a
-// zero for each.
+// The state machine's program counts bursts itself, downwards from what it is sent first, the inverted number
+// of the first burst. After that it reads one burst for every zero that it is sent.
 void bn_fetch_psram(const bn_state_t *state, void *to, uint32_t address, uint32_t bytes) {
     uint32_t number = (uint32_t)state->state_machine / MACHINES_PER_PIO;
     uint32_t machine = (uint32_t)state->state_machine % MACHINES_PER_PIO;

@@ -1,14 +1,30 @@
-// Where everything lies in a model file, and whether it can be trusted. Sizes are compared by subtraction
-// from what is left, never by adding up what the file claims, so no claim can overflow.
+// Where everything lies in a model file, and whether the file can be trusted. Sizes that the file claims are
+// compared with what is left of it and never added up, so no claim can make a sum overflow.
 #include "core.h"
 
-enum { VERSION = 2 };
-enum { OFFSET_FLAGS = 6, OFFSET_FILE_SIZE = 8, OFFSET_CRC = 12, OFFSET_SHAPE = 16, OFFSET_PARTS = 32 };
-enum { OFFSET_LAYERS_CRC = 52, OFFSET_RESERVED = 56 };
-enum { LAYERS_APART = 1 };
-enum { PREFIX_HEADER_SIZE = 4, TERNARY_BYTES = 243 };
+enum { MAGIC = 0x4E544942, VERSION = 2 }; // "BITN"
+enum {
+    OFFSET_VERSION = 4,
+    OFFSET_FLAGS = 6,
+    OFFSET_FILE_SIZE = 4 * BN_HEADER_FILE_SIZE,
+    OFFSET_CRC = 4 * BN_HEADER_CRC,
+    OFFSET_SHAPE = 16,
+    OFFSET_PARTS = 32,
+    OFFSET_LAYERS_CRC = 52,
+    OFFSET_RESERVED = 56,
+};
+enum { LAYERS_APART = 1 }; // a flag
+enum {
+    TOKENIZER_HEADER_SIZE = 8,
+    LABELS_HEADER_SIZE = 20,
+    PREFIX_HEADER_SIZE = 4,
+    BYTE_TOKENS = 256,   // token k is byte k, and the first merges follow
+    NONE = 0xFFFF,       // no merge at this place of the hash; no unknown intent
+    TERNARY_BYTES = 243, // bytes from here on stand for no weights
+    MAX_SCALE_EXPONENT = 64,
+};
 
-// In the file's order.
+// The parts of a file, in its order.
 enum { WEIGHTS, TOKENIZER, LABELS, METADATA, PREFIX, PARTS };
 
 typedef struct {
@@ -36,9 +52,9 @@ static int all_zero(const uint8_t *data, uint32_t size) {
     return all == 0;
 }
 
-// By nibbles, from a table made on the stack: 16 entries are cheap, and constant tables misread on some
-// targets.
-// Goes on from the CRC-32 of what lies before the data, 0 if that is nothing.
+// Continues a CRC-32 with more data; `crc` is that of the data before it, 0 if there is none. It takes a
+// nibble at a time, because a table of 16 entries is quickly made on the stack, and constant tables are read
+// wrong on some targets.
 uint32_t bn_crc32(uint32_t crc, const uint8_t *data, uint32_t size) {
     uint32_t table[16];
     for (uint32_t i = 0; i < 16; i++) {
@@ -57,11 +73,12 @@ uint32_t bn_crc32(uint32_t crc, const uint8_t *data, uint32_t size) {
     return ~crc;
 }
 
+// The ranges of SPEC.md 1.1.
 static int check_shape(const bn_config_t *c) {
     if (!is_within(c->vocab_size, 1, 32768) || !is_within(c->hidden_size, 8, 1024) ||
         !is_within(c->intermediate_size, 8, 4096) || !is_within(c->num_layers, 1, 32) ||
         !is_within(c->num_heads, 1, BN_MAX_HEADS) || !is_within(c->num_kv_heads, 1, c->num_heads) ||
-        !is_within(c->head_dim, 4, BN_MAX_HEAD_DIM) || !is_within(c->window, 1, 256)) {
+        !is_within(c->head_dim, 4, BN_MAX_HEAD_DIM) || !is_within(c->window, 1, BN_MAX_WINDOW)) {
         return BN_ERR_CONFIG;
     }
     uint32_t heads = c->num_heads;
@@ -99,7 +116,7 @@ uint32_t bn_layers_crc(const uint8_t *model) {
     return read_u32(model + OFFSET_LAYERS_CRC);
 }
 
-// That this is a whole file of the right kind, whatever it holds.
+// Whether this is a complete file of the right kind and version, whatever it contains.
 static int check_identity(const uint8_t *model, size_t size) {
     if ((uintptr_t)model & 3) {
         return BN_ERR_ALIGN;
@@ -107,10 +124,10 @@ static int check_identity(const uint8_t *model, size_t size) {
     if (size < BN_HEADER_SIZE) {
         return BN_ERR_TRUNCATED;
     }
-    if (read_u32(model) != 0x4E544942) { // "BITN"
+    if (read_u32(model) != MAGIC) {
         return BN_ERR_MAGIC;
     }
-    if (read_u16(model + 4) != VERSION) {
+    if (read_u16(model + OFFSET_VERSION) != VERSION) {
         return BN_ERR_VERSION;
     }
     uint32_t file_size = read_u32(model + OFFSET_FILE_SIZE);
@@ -130,19 +147,21 @@ static int read_config(const uint8_t *model, bn_config_t *config) {
     return check_shape(config);
 }
 
-// Enough to compute any offset, in no time; only bn_check looks at what lies behind the header.
+// Reads the header and checks that its fields are in range, so that every offset can be computed from them.
+// This is quick; only bn_check looks at the rest of the file.
 int bn_read_header(const uint8_t *model, size_t size, bn_config_t *config) {
     int err = check_identity(model, size);
     return err ? err : read_config(model, config);
 }
 
-// ⌈columns / 8⌉ or, for columns ≤ 4096, ⌈columns / 5⌉ by the reciprocal 52429 / 2^18.
+// ⌈columns / 8⌉ for binary weights, ⌈columns / 5⌉ for ternary ones. 52429 / 2^18 is 1/5, exactly enough up to
+// 4096 columns.
 uint32_t bn_groups(uint32_t weight_type, uint32_t columns) {
     return weight_type == BN_BINARY ? (columns + 7) >> 3 : ((columns + 4) * 52429) >> 18;
 }
 
 static uint32_t matrix_size(uint32_t weight_type, uint32_t rows, uint32_t columns) {
-    return 4 + bn_groups(weight_type, columns) * bn_align(rows, BN_ROWS_PER_BLOCK);
+    return BN_SCALE_SIZE + bn_groups(weight_type, columns) * bn_align(rows, BN_ROWS_PER_BLOCK);
 }
 
 int bn_vocab_size(const void *model) {
@@ -162,80 +181,84 @@ uint32_t bn_embedding_row_size(const bn_config_t *config) {
     return bn_align(size, 4);
 }
 
-// One item after the other, as in SPEC.md 1.2 and 1.7. At most 2^28 bytes for any valid shape.
-void bn_locate_weights(const bn_config_t *config, bn_weights_t *weights) {
+// Lays one item after the other, as in SPEC.md 1.2 and 1.7. For any valid shape that is at most 2^28 bytes.
+void bn_locate_weights(const bn_config_t *config, bn_layout_t *layout) {
     uint32_t hidden = config->hidden_size, inner = config->intermediate_size, type = config->weight_type;
     uint32_t query = bn_query_size(config), kv = bn_kv_size(config);
     uint32_t part = config->layers_apart ? BN_PSRAM_BURST : 4;
 
-    weights->attn_norm = 0;
-    weights->q = bn_align(2 * hidden, 4);
-    weights->k = weights->q + matrix_size(type, query, hidden);
-    weights->v = weights->k + matrix_size(type, kv, hidden);
-    weights->attn_sub_norm = weights->v + matrix_size(type, kv, hidden);
-    weights->o = weights->attn_sub_norm + bn_align(2 * query, 4);
-    weights->ffn_norm = bn_align(weights->o + matrix_size(type, hidden, query), part);
-    weights->gate = weights->ffn_norm + bn_align(2 * hidden, 4);
-    weights->up = weights->gate + matrix_size(type, inner, hidden);
-    weights->ffn_sub_norm = bn_align(weights->up + matrix_size(type, inner, hidden), part);
-    weights->down = weights->ffn_sub_norm + bn_align(2 * inner, 4);
-    weights->layer_size = bn_align(weights->down + matrix_size(type, hidden, inner), part);
+    layout->attn_norm = 0;
+    layout->q = bn_align(2 * hidden, 4);
+    layout->k = layout->q + matrix_size(type, query, hidden);
+    layout->v = layout->k + matrix_size(type, kv, hidden);
+    layout->attn_sub_norm = layout->v + matrix_size(type, kv, hidden);
+    layout->o = layout->attn_sub_norm + bn_align(2 * query, 4);
+    layout->ffn_norm = bn_align(layout->o + matrix_size(type, hidden, query), part);
+    layout->gate = layout->ffn_norm + bn_align(2 * hidden, 4);
+    layout->up = layout->gate + matrix_size(type, inner, hidden);
+    layout->ffn_sub_norm = bn_align(layout->up + matrix_size(type, inner, hidden), part);
+    layout->down = layout->ffn_sub_norm + bn_align(2 * inner, 4);
+    layout->layer_size = bn_align(layout->down + matrix_size(type, hidden, inner), part);
 
-    weights->rope_step = BN_HEADER_SIZE;
-    weights->embedding = weights->rope_step + 2 * config->head_dim;
-    weights->layers = weights->embedding + 4 + config->vocab_size * bn_embedding_row_size(config);
-    weights->final_norm = weights->layers;
+    layout->rope_step = BN_HEADER_SIZE;
+    layout->embedding = layout->rope_step + 2 * config->head_dim;
+    layout->layers = layout->embedding + BN_SCALE_SIZE + config->vocab_size * bn_embedding_row_size(config);
+    layout->final_norm = layout->layers;
     if (!config->layers_apart) {
-        weights->final_norm += config->num_layers * weights->layer_size;
+        layout->final_norm += config->num_layers * layout->layer_size;
     }
-    weights->head = weights->final_norm + bn_align(2 * hidden, 4);
-    weights->end =
-        weights->head +
-        (config->head_type == BN_TIED ? 4 : matrix_size(config->head_type, config->vocab_size, hidden));
+    layout->head = layout->final_norm + bn_align(2 * hidden, 4);
+    layout->end = layout->head + (config->head_type == BN_TIED
+                                         ? BN_SCALE_SIZE
+                                         : matrix_size(config->head_type, config->vocab_size, hidden));
 }
 
 static int is_scale(const uint8_t *data) {
     int exponent = bn_read_scale(data).e;
-    return is_within(read_u16(data), 1 << 14, (1 << 15) - 1) && -64 <= exponent && exponent <= 64;
+    return is_within(read_u16(data), 1 << (BN_FACTOR_BITS - 1), (1 << BN_FACTOR_BITS) - 1) &&
+           -MAX_SCALE_EXPONENT <= exponent && exponent <= MAX_SCALE_EXPONENT;
 }
 
-// Sums of rows are bounded only if every byte stands for weights, which a binary one always does.
+// Sums over rows stay in their bounds only if every byte stands for weights. A binary byte always does.
 static int is_matrix(const uint8_t *data, uint32_t type, uint32_t rows, uint32_t columns) {
     int sound = is_scale(data);
     if (type == BN_TERNARY) {
-        for (uint32_t i = 4; i < matrix_size(type, rows, columns); i++) {
+        for (uint32_t i = BN_SCALE_SIZE; i < matrix_size(type, rows, columns); i++) {
             sound = sound && data[i] < TERNARY_BYTES;
         }
     }
     return sound;
 }
 
-int bn_is_part(const uint8_t *layer, uint32_t part, const bn_config_t *config, const bn_weights_t *w) {
+int bn_is_part(const uint8_t *layer, uint32_t part, const bn_config_t *config, const bn_layout_t *layout) {
     uint32_t hidden = config->hidden_size, inner = config->intermediate_size, type = config->weight_type;
     uint32_t query = bn_query_size(config), kv = bn_kv_size(config);
     switch (part) {
     case BN_ATTENTION_PART:
-        return is_matrix(layer + w->q, type, query, hidden) && is_matrix(layer + w->k, type, kv, hidden) &&
-               is_matrix(layer + w->v, type, kv, hidden) && is_matrix(layer + w->o, type, hidden, query);
+        return is_matrix(layer + layout->q, type, query, hidden) &&
+               is_matrix(layer + layout->k, type, kv, hidden) &&
+               is_matrix(layer + layout->v, type, kv, hidden) &&
+               is_matrix(layer + layout->o, type, hidden, query);
     case BN_GATE_UP_PART:
-        return is_matrix(layer + w->gate, type, inner, hidden) &&
-               is_matrix(layer + w->up, type, inner, hidden);
+        return is_matrix(layer + layout->gate, type, inner, hidden) &&
+               is_matrix(layer + layout->up, type, inner, hidden);
     default:
-        return is_matrix(layer + w->down, type, hidden, inner);
+        return is_matrix(layer + layout->down, type, hidden, inner);
     }
 }
 
-static int check_weights(const uint8_t *model, const bn_config_t *config, const bn_weights_t *w) {
-    int sound = is_scale(model + w->embedding);
+static int check_weights(const uint8_t *model, const bn_config_t *config, const bn_layout_t *layout) {
+    int sound = is_scale(model + layout->embedding);
     if (config->head_type == BN_TIED) {
-        sound = sound && is_scale(model + w->head);
+        sound = sound && is_scale(model + layout->head);
     } else {
-        sound =
-            sound && is_matrix(model + w->head, config->head_type, config->vocab_size, config->hidden_size);
+        sound = sound &&
+                is_matrix(model + layout->head, config->head_type, config->vocab_size, config->hidden_size);
     }
     for (uint32_t i = 0; i < config->num_layers && !config->layers_apart; i++) {
         for (uint32_t part = 0; part < BN_PARTS; part++) {
-            sound = sound && bn_is_part(model + w->layers + i * w->layer_size, part, config, w);
+            sound =
+                sound && bn_is_part(model + layout->layers + i * layout->layer_size, part, config, layout);
         }
     }
     return sound ? BN_OK : BN_ERR_LAYOUT;
@@ -243,8 +266,8 @@ static int check_weights(const uint8_t *model, const bn_config_t *config, const 
 
 static int check_merges(const uint8_t *merges, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
-        // A merge joins two tokens that exist before it.
-        if (read_u16(merges + 4 * i) >= 256 + i || read_u16(merges + 4 * i + 2) >= 256 + i) {
+        // A merge joins two tokens that come before it.
+        if (read_u16(merges + 4 * i) >= BYTE_TOKENS + i || read_u16(merges + 4 * i + 2) >= BYTE_TOKENS + i) {
             return BN_ERR_LAYOUT;
         }
     }
@@ -255,7 +278,7 @@ static int check_merge_hash(const uint8_t *hash, uint32_t hash_size, uint32_t me
     uint32_t empty = 0;
     for (uint32_t i = 0; i < hash_size; i++) {
         uint32_t merge = read_u16(hash + 2 * i);
-        if (merge == 0xFFFF) {
+        if (merge == NONE) {
             empty++;
         } else if (merge >= merge_count) {
             return BN_ERR_LAYOUT;
@@ -268,15 +291,15 @@ static int check_tokenizer(const uint8_t *data, uint32_t size, uint32_t vocab_si
     if (size == 0) {
         return BN_OK;
     }
-    if (size < 8) {
+    if (size < TOKENIZER_HEADER_SIZE) {
         return BN_ERR_LAYOUT;
     }
     uint32_t merge_count = read_u16(data), hash_bits = read_u16(data + 2);
     if (read_u16(data + 4) != vocab_size || read_u16(data + 6) != 0 || !is_within(hash_bits, 1, 15) ||
-        vocab_size < 256 + merge_count) {
+        vocab_size < BYTE_TOKENS + merge_count) {
         return BN_ERR_LAYOUT;
     }
-    uint32_t hash = 8 + 4 * merge_count;
+    uint32_t hash = TOKENIZER_HEADER_SIZE + 4 * merge_count;
     uint32_t offsets = hash + ((uint32_t)2 << hash_bits);
     uint32_t blob = offsets + 2 * (vocab_size + 1);
     if (blob > size || size - blob != read_u16(data + blob - 2) || read_u16(data + offsets) != 0) {
@@ -287,7 +310,7 @@ static int check_tokenizer(const uint8_t *data, uint32_t size, uint32_t vocab_si
             return BN_ERR_LAYOUT;
         }
     }
-    int err = check_merges(data + 8, merge_count);
+    int err = check_merges(data + TOKENIZER_HEADER_SIZE, merge_count);
     return err ? err : check_merge_hash(data + hash, (uint32_t)1 << hash_bits, merge_count);
 }
 
@@ -295,13 +318,13 @@ static int check_labels(const uint8_t *data, uint32_t size, uint32_t vocab_size)
     if (size == 0) {
         return BN_OK;
     }
-    if (size < 20) {
+    if (size < LABELS_HEADER_SIZE) {
         return BN_ERR_LAYOUT;
     }
     uint32_t intents = read_u16(data), slots = read_u16(data + 2), unknown = read_u16(data + 16);
-    if (!is_within(intents, 1, 1024) || slots > 32 || size != 20 + 4 * intents + slots ||
+    if (!is_within(intents, 1, 1024) || slots > 32 || size != LABELS_HEADER_SIZE + 4 * intents + slots ||
         read_u16(data + 4) + intents > vocab_size || read_u16(data + 6) + slots > vocab_size ||
-        (unknown >= intents && unknown != 0xFFFF) || read_u16(data + 18) > 1000) {
+        (unknown >= intents && unknown != NONE) || read_u16(data + 18) > 1000) {
         return BN_ERR_LAYOUT;
     }
     for (uint32_t at = 8; at < 16; at += 2) { // system, user, assistant, end
@@ -310,20 +333,21 @@ static int check_labels(const uint8_t *data, uint32_t size, uint32_t vocab_size)
         }
     }
     for (uint32_t i = 0; i < intents; i++) {
-        if (slots < 32 && read_u32(data + 20 + 4 * i) >> slots) {
+        if (slots < 32 && read_u32(data + LABELS_HEADER_SIZE + 4 * i) >> slots) {
             return BN_ERR_LAYOUT;
         }
     }
     for (uint32_t i = 0; i < slots; i++) {
-        if (data[20 + 4 * intents + i] > 1) {
+        if (data[LABELS_HEADER_SIZE + 4 * intents + i] > 1) {
             return BN_ERR_LAYOUT;
         }
     }
     return BN_OK;
 }
 
-// Each part from the next multiple of 16 after the last. Also for a model that may have changed since it was
-// checked: whatever the header says, the parts lie within its file_size.
+// Finds the parts, each of which begins at the next multiple of 16 after the one before. The model may have
+// changed since it was checked: whatever its header says, the parts that are returned lie within its
+// file_size.
 static int locate_parts(const uint8_t *model, part_t *parts) {
     uint32_t file_size = read_u32(model + OFFSET_FILE_SIZE), end = BN_HEADER_SIZE;
     for (int i = 0; i < PARTS; i++) {
@@ -341,7 +365,7 @@ static int locate_parts(const uint8_t *model, part_t *parts) {
     return end == file_size ? BN_OK : BN_ERR_LAYOUT;
 }
 
-// At most 2^24 bytes of rows for any valid shape.
+// For any valid shape, the rows are at most 2^24 bytes.
 static int read_prefix(const part_t *part, const bn_config_t *config, bn_prefix_t *prefix) {
     prefix->positions = 0;
     if (part->size == 0) {
@@ -367,15 +391,15 @@ int bn_locate_prefix(const uint8_t *model, const bn_config_t *config, bn_prefix_
     return err ? err : read_prefix(&parts[PREFIX], config, prefix);
 }
 
-static int check_parts(const uint8_t *model, const bn_config_t *config, const bn_weights_t *weights) {
+static int check_parts(const uint8_t *model, const bn_config_t *config, const bn_layout_t *layout) {
     part_t parts[PARTS];
     bn_prefix_t prefix;
     int err = locate_parts(model, parts);
     if (err) {
         return err;
     }
-    // A prefix is the beginning of the template, and the labels have the template's tokens.
-    if (parts[WEIGHTS].size != weights->end - BN_HEADER_SIZE ||
+    // A prefix is the beginning of the template, whose tokens the labels name: without labels there is none.
+    if (parts[WEIGHTS].size != layout->end - BN_HEADER_SIZE ||
         (parts[PREFIX].size != 0 && parts[LABELS].size == 0)) {
         return BN_ERR_LAYOUT;
     }
@@ -390,7 +414,8 @@ int bn_check(const void *data, size_t size) {
     if (err) {
         return err;
     }
-    // Before the other fields: a damaged file should be called damaged, not unsupported.
+    // The checksum comes before the other fields, so that a damaged file is called damaged and not
+    // unsupported.
     uint32_t file_size = read_u32(model + OFFSET_FILE_SIZE);
     if (bn_crc32(0, model + OFFSET_SHAPE, file_size - OFFSET_SHAPE) != read_u32(model + OFFSET_CRC)) {
         return BN_ERR_CHECKSUM;
@@ -400,8 +425,8 @@ int bn_check(const void *data, size_t size) {
     if (err) {
         return err;
     }
-    bn_weights_t weights;
-    bn_locate_weights(&config, &weights);
-    err = check_parts(model, &config, &weights);
-    return err ? err : check_weights(model, &config, &weights);
+    bn_layout_t layout;
+    bn_locate_weights(&config, &layout);
+    err = check_parts(model, &config, &layout);
+    return err ? err : check_weights(model, &config, &layout);
 }

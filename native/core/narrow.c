@@ -1,56 +1,60 @@
-// Products by narrow tables. Activations of 4 bits and fewer fit them. Of those of 8 bits, most are small and
-// many are 0 after ReLU², so that all groups fit but a few, and those do but for a code or two: that is made
-// smaller, and what it was more is added by itself. The sums are exact either way.
+// Products by the narrow tables of lookup.h. Activations of 4 bits and fewer always fit them. Those of 8 bits
+// are mostly small, and after ReLU² many are 0, so that almost all groups fit. In the few that do not, one or
+// two large codes are cut, that is, made smaller, and what was cut off is multiplied on its own. The sums are
+// exact either way.
 #include "lookup.h"
 
 #if BN_NARROW
 
 enum { MOST_CUTS = 4 };
 
-// A code that was made smaller: it was more by this.
+// What was cut off the code of a column.
 typedef struct {
     uint32_t column;
-    int32_t more;
+    int32_t rest;
 } cut_t;
 
+// |code|
 static int32_t size_of(int32_t code) {
     return code < 0 ? -code : code;
 }
 
-// Makes the largest codes of a group smaller until they fit a narrow table; returns the number of cuts.
+// Cuts the largest codes of a group until it fits a narrow table. Returns the number of cuts, this group's
+// included; more than MOST_CUTS if it does not fit after that many.
 static int cut_group(int8_t *codes, uint32_t group, cut_t *cuts, int count) {
-    codes += 8 * group;
+    codes += BN_BINARY_COLUMNS * group;
     int32_t sum = 0;
-    for (int j = 0; j < 8; j++) {
+    for (int j = 0; j < BN_BINARY_COLUMNS; j++) {
         sum += size_of(codes[j]);
     }
     while (sum > BN_NARROW_SUM && count < MOST_CUTS) {
         uint32_t largest = 0;
-        for (uint32_t j = 1; j < 8; j++) {
+        for (uint32_t j = 1; j < BN_BINARY_COLUMNS; j++) {
             largest = size_of(codes[j]) > size_of(codes[largest]) ? j : largest;
         }
         int32_t size = size_of(codes[largest]), by = BN_MIN(size, sum - BN_NARROW_SUM);
-        cuts[count].column = 8 * group + largest;
-        cuts[count].more = codes[largest] < 0 ? -by : by;
-        codes[largest] = (int8_t)(codes[largest] - cuts[count].more);
+        cuts[count].column = BN_BINARY_COLUMNS * group + largest;
+        cuts[count].rest = codes[largest] < 0 ? -by : by;
+        codes[largest] = (int8_t)(codes[largest] - cuts[count].rest);
         sum -= by;
         count++;
     }
     return sum > BN_NARROW_SUM ? MOST_CUTS + 1 : count;
 }
 
-// Cuts the codes of all groups; more than MOST_CUTS: that would take too many, and they are as they were.
+// Cuts the codes of all groups; returns the number of cuts. If it is more than MOST_CUTS, all codes are as
+// they were.
 static int cut_codes(int8_t *codes, uint32_t groups, cut_t cuts[MOST_CUTS]) {
     int count = 0;
     for (uint32_t group = 0; count <= MOST_CUTS; group++) {
-        group += bn_first_wide(codes + 8 * group, groups - group);
+        group += bn_first_wide(codes + BN_BINARY_COLUMNS * group, groups - group);
         if (group == groups) {
             return count;
         }
         count = cut_group(codes, group, cuts, count);
     }
     for (int i = 0; i < MOST_CUTS; i++) {
-        codes[cuts[i].column] = (int8_t)(codes[cuts[i].column] + cuts[i].more);
+        codes[cuts[i].column] = (int8_t)(codes[cuts[i].column] + cuts[i].rest);
     }
     return count;
 }
@@ -61,7 +65,7 @@ static void add_groups(const bn_input_t *input, const bn_product_t *products, in
     stretch.start = -(int32_t)(BN_NARROW_BIAS * groups);
     for (uint32_t group = 0; group < groups; group += stretch.groups) {
         bn_set_stretch(&stretch, group, groups, BN_NARROW_AT_ONCE, groups);
-        bn_build_narrow(input->tables, input->codes[0] + 8 * group, stretch.groups);
+        bn_build_narrow(input->tables, input->codes[0] + BN_BINARY_COLUMNS * group, stretch.groups);
         for (int i = 0; i < count; i++) {
             const bn_product_t *product = &products[i];
             const uint32_t *weights = bn_weights_at(product, group);
@@ -71,7 +75,8 @@ static void add_groups(const bn_input_t *input, const bn_product_t *products, in
     }
 }
 
-// As a rule more columns than rows has only `down`, after ReLU². With others it is tried in vain.
+// Usually `down`, which follows ReLU², is the only matrix with more columns than rows. For others, trying is
+// wasted time.
 static int may_be_after_relu(const bn_input_t *input, const bn_product_t *products, int count) {
     return count == 1 && products->rows < input->columns;
 }
@@ -89,8 +94,9 @@ int bn_bitlinear_narrow(const bn_input_t *input, const bn_product_t *products, i
     add_groups(input, products, count, groups);
     for (int i = 0; i < cut; i++) {
         uint32_t column = cuts[i].column;
-        const uint32_t *weights = bn_weights_at(products, column >> 3);
-        bn_add_column(weights, products->out[0], bn_blocks_of(products), groups, column & 7, cuts[i].more);
+        const uint32_t *weights = bn_weights_at(products, column / BN_BINARY_COLUMNS);
+        bn_add_column(weights, products->out[0], bn_blocks_of(products), groups, column % BN_BINARY_COLUMNS,
+            cuts[i].rest);
     }
     return 1;
 }

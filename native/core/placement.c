@@ -1,153 +1,9 @@
-// Where the weights of the layers are read from: where the model lies, from a copy, or from a buffer for one
-// layer that is filled in the background, because flash behind a cache is many times slower than RAM, and
-// PSRAM on pins cannot be used in place at all.
-//
-// A stream fetches parts of a layer in the order in which they are computed. The buffer has a place for each
-// part, so a part can be on its way while the two before it are waiting or computed; none arrives before the
-// part that had its place is finished.
+// Choosing where the weights of the layers are read from, once, after bn_init.
 #include "core.h"
-
-static uint32_t room(const bn_config_t *config, const bn_weights_t *weights, uint32_t placement) {
-    switch (placement) {
-    case BN_COPIED:
-        return weights->layer_size * config->num_layers;
-    case BN_STREAMED:
-        return weights->layer_size;
-    default:
-        return 0;
-    }
-}
-
-uint32_t bn_room(const bn_state_t *state) {
-    return room(&state->config, &state->weights, state->placement);
-}
-
-int bn_placement_size(const void *model, size_t size, unsigned placement) {
-    bn_config_t config;
-    bn_weights_t weights;
-    int err = bn_read_header(model, size, &config);
-    if (err) {
-        return err;
-    }
-    if (placement > BN_STREAMED) {
-        return BN_ERR_RANGE;
-    }
-    bn_locate_weights(&config, &weights);
-    return (int)room(&config, &weights, placement);
-}
-
-static int is_in_range(int value, int low, int high) {
-    return low <= value && value <= high;
-}
-
-int bn_is_placed(const bn_state_t *state) {
-    if (!state->config.layers_apart) {
-        return is_in_range(state->dma_channel, BN_NO_DMA, BN_LAST_DMA_CHANNEL);
-    }
-    return BN_HAS_PSRAM && state->placement == BN_STREAMED &&
-           is_in_range(state->dma_channel, 0, BN_LAST_DMA_CHANNEL) &&
-           is_in_range(state->request_channel, 0, BN_LAST_DMA_CHANNEL) &&
-           is_in_range(state->state_machine, 0, BN_LAST_STATE_MACHINE);
-}
-
-// The part's first byte within its layer; the end of the layer for BN_PARTS.
-static uint32_t part_start(const bn_weights_t *weights, uint32_t part) {
-    switch (part) {
-    case BN_ATTENTION_PART:
-        return 0;
-    case BN_GATE_UP_PART:
-        return weights->ffn_norm;
-    case BN_DOWN_PART:
-        return weights->ffn_sub_norm;
-    default:
-        return weights->layer_size;
-    }
-}
-
-void bn_open_source(bn_source_t *source, bn_state_t *state, const uint8_t *model) {
-    source->state = state;
-    source->layers = model + state->weights.layers;
-    source->buffer = (uint8_t *)state + state->buffers.size;
-    source->arrived = source->requested = state->fetched;
-    source->finished = 0;
-    source->next_layer = 0;
-    source->next_part = state->fetched;
-}
-
-// Requests the next part if nothing is on its way and its place is free. After the last layer comes the
-// first, for the next token.
-void bn_fetch_ahead(bn_source_t *source) {
-    const bn_state_t *state = source->state;
-    if (state->placement != BN_STREAMED) {
-        return;
-    }
-    if (source->arrived < source->requested && bn_fetch_is_done(state->dma_channel)) {
-        source->arrived = source->requested;
-    }
-    if (source->arrived < source->requested || source->requested == source->finished + BN_PARTS) {
-        return;
-    }
-    if (source->next_part == BN_PARTS) {
-        source->next_part = 0;
-        source->next_layer++;
-        if (source->next_layer == state->config.num_layers) {
-            source->next_layer = 0;
-        }
-    }
-    uint32_t start = part_start(&state->weights, source->next_part);
-    uint32_t size = part_start(&state->weights, source->next_part + 1) - start;
-    uint32_t from = source->next_layer * state->weights.layer_size + start;
-    if (state->config.layers_apart) {
-        bn_fetch_psram(state, source->buffer + start, from, size);
-    } else {
-        bn_fetch(state->dma_channel, source->buffer + start, source->layers + from, size);
-    }
-    source->next_part++;
-    source->requested++;
-}
-
-const uint8_t *bn_begin_part(bn_source_t *source, uint32_t layer) {
-    const bn_state_t *state = source->state;
-    switch (state->placement) {
-    case BN_COPIED:
-        return source->buffer + layer * state->weights.layer_size;
-    case BN_STREAMED:
-        while (source->arrived <= source->finished) {
-            bn_fetch_ahead(source);
-        }
-        bn_fetch_ahead(source);
-        return source->buffer;
-    default:
-        return source->layers + layer * state->weights.layer_size;
-    }
-}
-
-void bn_end_part(bn_source_t *source) {
-    source->finished++;
-}
-
-// Nothing may be on its way when the caller gets its memory back. What has arrived for the next token stays.
-void bn_close_source(bn_source_t *source) {
-    if (source->state->placement != BN_STREAMED) {
-        return;
-    }
-    while (source->arrived < source->requested) {
-        if (bn_fetch_is_done(source->state->dma_channel)) {
-            source->arrived = source->requested;
-        }
-    }
-    source->state->fetched = source->arrived - source->finished;
-}
-
-// In the middle of a token: what has arrived is not the beginning of the next.
-void bn_stop_source(bn_source_t *source) {
-    bn_close_source(source);
-    source->state->fetched = 0;
-}
 
 static int place(bn_state_t *state, size_t state_size, unsigned placement, int dma_channel) {
     if (state_size < state->buffers.size ||
-        state_size - state->buffers.size < room(&state->config, &state->weights, placement)) {
+        state_size - state->buffers.size < bn_room_for(&state->config, &state->layout, placement)) {
         return BN_ERR_STATE;
     }
     state->placement = placement;
@@ -170,15 +26,17 @@ int bn_place(void *memory, size_t state_size, const void *model, unsigned placem
     }
     err = place(state, state_size, placement, dma_channel);
     if (err == BN_OK && placement == BN_COPIED) {
-        const uint8_t *layers = (const uint8_t *)model + state->weights.layers;
+        const uint8_t *layers = (const uint8_t *)model + state->layout.layers;
         bn_copy((uint8_t *)memory + state->buffers.size, layers, bn_room(state));
     }
     return err;
 }
 
-// All layers once, by the way they will come for every token.
+#if BN_HAS_PSRAM
+
+// Reads all layers once, in the way in which every token will read them, and checks them.
 static int check_layers(bn_state_t *state, const uint8_t *model) {
-    const bn_weights_t *w = &state->weights;
+    const bn_layout_t *layout = &state->layout;
     bn_source_t source;
     uint32_t crc = 0;
     int sound = 1;
@@ -186,9 +44,9 @@ static int check_layers(bn_state_t *state, const uint8_t *model) {
     for (uint32_t i = 0; i < state->config.num_layers; i++) {
         for (uint32_t part = 0; part < BN_PARTS; part++) {
             const uint8_t *layer = bn_begin_part(&source, i);
-            uint32_t start = part_start(w, part);
-            crc = bn_crc32(crc, layer + start, part_start(w, part + 1) - start);
-            sound = sound && bn_is_part(layer, part, &state->config, w);
+            uint32_t start = bn_part_start(layout, part);
+            crc = bn_crc32(crc, layer + start, bn_part_start(layout, part + 1) - start);
+            sound = sound && bn_is_part(layer, part, &state->config, layout);
             bn_end_part(&source);
         }
     }
@@ -206,10 +64,7 @@ int bn_place_psram(void *memory, size_t state_size, const void *model, int dma_c
     if (err) {
         return err;
     }
-    if (!BN_HAS_PSRAM) {
-        return BN_ERR_APART;
-    }
-    if (!state->config.layers_apart || state->weights.layer_size * state->config.num_layers > BN_PSRAM_SIZE) {
+    if (!state->config.layers_apart || state->layout.layer_size * state->config.num_layers > BN_PSRAM_SIZE) {
         return BN_ERR_RANGE;
     }
     state->request_channel = request_channel;
@@ -221,3 +76,17 @@ int bn_place_psram(void *memory, size_t state_size, const void *model, int dma_c
     }
     return err;
 }
+
+#else
+
+int bn_place_psram(void *memory, size_t state_size, const void *model, int dma_channel, int request_channel,
+    int state_machine) {
+    (void)state_size;
+    (void)dma_channel;
+    (void)request_channel;
+    (void)state_machine;
+    int err = bn_check_owner(memory, model);
+    return err ? err : BN_ERR_APART;
+}
+
+#endif

@@ -1,15 +1,16 @@
-// The state buffer: what it is laid out for, where its parts lie, and how the cache is saved, restored and
-// filled from the model's prefix.
+// The state: where its buffers lie, whether it belongs to a model, and how the cache is reset, filled from
+// the model's prefix, saved and restored.
 #include "core.h"
 
-enum { STATE_MAGIC = 0x53544E42, SNAPSHOT_MAGIC = 0x50534E42 };
+enum { STATE_MAGIC = 0x53544E42, SNAPSHOT_MAGIC = 0x50534E42 }; // "BNTS", "BNSP"
+enum { LARGEST_SMALL_INT = 0x3FFFFFFF };                        // that every MicroPython has
 
-// The beginning of a snapshot; x and the filled cache rows of every layer follow.
+// The beginning of a snapshot. After it come x and, layer by layer, the filled cache rows.
 typedef struct {
     uint32_t magic, crc, window, position, slot, filled, has_x;
 } snapshot_t;
 
-// Scratch first, then the cache. At most 2^25 bytes for any valid shape.
+// First come the buffers that are scratch, then the cache. For any valid shape that is at most 2^25 bytes.
 static void locate_buffers(const bn_config_t *config, uint32_t window, bn_buffers_t *buffers) {
     uint32_t hidden = bn_align(config->hidden_size, BN_ROWS_PER_BLOCK);
     uint32_t inner = bn_align(config->intermediate_size, BN_ROWS_PER_BLOCK);
@@ -18,7 +19,7 @@ static void locate_buffers(const bn_config_t *config, uint32_t window, bn_buffer
     uint32_t vocab = bn_align(config->vocab_size, BN_ROWS_PER_BLOCK);
     uint32_t widest = BN_MAX(BN_MAX(hidden, inner), query);
     uint32_t type = config->head_type == BN_TERNARY ? BN_TERNARY : config->weight_type;
-    // Two tables of a pair of tokens may be one.
+    // Rounded up to an even number, because the assembly for Xtensa has the tables of two groups in one.
     uint32_t tables = bn_align(bn_groups(type, widest), 2);
     tables = tables < BN_PAIR_TABLES_AT_ONCE ? tables : BN_PAIR_TABLES_AT_ONCE;
 
@@ -31,8 +32,8 @@ static void locate_buffers(const bn_config_t *config, uint32_t window, bn_buffer
     buffers->rope = buffers->codes + bn_align(widest + 4, 8);
     buffers->token_size = buffers->rope + 2u * config->head_dim - buffers->x;
     buffers->scores = buffers->x + 2 * buffers->token_size;
-    buffers->softmax = buffers->scores + 4 * window;
-    buffers->pair_sums = buffers->softmax + BN_NO_WEIGHT;
+    buffers->softmax_table = buffers->scores + 4 * window;
+    buffers->pair_sums = buffers->softmax_table + BN_SOFTMAX_TABLE_SIZE;
     buffers->tables = buffers->pair_sums + 4 * BN_MAX(BN_MAX(query + 2 * kv, 2 * inner), hidden);
     buffers->logits = buffers->tables + 4 * BN_TABLE_SIZE * tables;
     buffers->cache = buffers->logits + 4 * vocab;
@@ -46,7 +47,7 @@ int bn_state_size(const void *model, size_t size, unsigned window) {
     if (err) {
         return err;
     }
-    if (window > 256) {
+    if (window > BN_MAX_WINDOW) {
         return BN_ERR_RANGE;
     }
     locate_buffers(&config, window ? window : config.window, &buffers);
@@ -70,12 +71,12 @@ int bn_init(void *memory, size_t state_size, const void *model, size_t size, uns
     }
     bn_state_t *state = memory;
     state->magic = STATE_MAGIC;
-    state->file_size = ((const uint32_t *)model)[2];
-    state->crc = ((const uint32_t *)model)[3];
+    state->file_size = ((const uint32_t *)model)[BN_HEADER_FILE_SIZE];
+    state->crc = ((const uint32_t *)model)[BN_HEADER_CRC];
     bn_read_header(model, size, &state->config);
-    bn_locate_weights(&state->config, &state->weights);
+    bn_locate_weights(&state->config, &state->layout);
     locate_buffers(&state->config, window ? window : state->config.window, &state->buffers);
-    bn_fill_weights((uint8_t *)memory + state->buffers.softmax);
+    bn_fill_softmax_table((uint8_t *)memory + state->buffers.softmax_table);
     state->placement = state->config.layers_apart ? BN_UNPLACED : BN_IN_PLACE;
     state->dma_channel = BN_NO_DMA;
     state->request = 0;
@@ -83,12 +84,14 @@ int bn_init(void *memory, size_t state_size, const void *model, size_t size, uns
     return bn_reset(state, model);
 }
 
+// Whether the state was initialized for this model, as far as its header tells.
 int bn_check_owner(const bn_state_t *state, const uint8_t *model) {
     if (((uintptr_t)state | (uintptr_t)model) & 3) {
         return BN_ERR_ALIGN;
     }
     const uint32_t *header = (const uint32_t *)model;
-    if (state->magic != STATE_MAGIC || state->file_size != header[2] || state->crc != header[3]) {
+    if (state->magic != STATE_MAGIC || state->file_size != header[BN_HEADER_FILE_SIZE] ||
+        state->crc != header[BN_HEADER_CRC]) {
         return BN_ERR_STATE;
     }
     return BN_OK;
@@ -102,12 +105,12 @@ static int is_equal(const void *a, const void *b, uint32_t size) {
     return difference == 0;
 }
 
-// Computes all offsets again rather than believing those in the state, which may be any buffer of a Python
-// program.
+// Computes all offsets again and does not trust those in the state, because a Python program can pass any
+// buffer.
 int bn_check_state(const void *memory, size_t state_size, const void *model, size_t size) {
     const bn_state_t *state = memory;
     bn_config_t config;
-    bn_weights_t weights;
+    bn_layout_t layout;
     bn_buffers_t buffers;
     int err = bn_read_header(model, size, &config);
     if (err) {
@@ -124,14 +127,14 @@ int bn_check_state(const void *memory, size_t state_size, const void *model, siz
         return err;
     }
     uint32_t window = state->buffers.window;
-    if (window < 1 || window > 256) {
+    if (window < 1 || window > BN_MAX_WINDOW) {
         return BN_ERR_STATE;
     }
-    bn_locate_weights(&config, &weights);
+    bn_locate_weights(&config, &layout);
     locate_buffers(&config, window, &buffers);
-    if (weights.end > state->file_size || buffers.size > state_size || state->slot >= window ||
+    if (layout.end > state->file_size || buffers.size > state_size || state->slot >= window ||
         state->filled > window || !is_equal(&config, &state->config, sizeof(config)) ||
-        !is_equal(&weights, &state->weights, sizeof(weights)) ||
+        !is_equal(&layout, &state->layout, sizeof(layout)) ||
         !is_equal(&buffers, &state->buffers, sizeof(buffers))) {
         return BN_ERR_STATE;
     }
@@ -155,8 +158,8 @@ int bn_reset(void *memory, const void *model) {
     return BN_OK;
 }
 
-// The first `count` rows of every layer's cache, one layer behind the other at `from`. Rows fill from slot 0,
-// so these are all that are filled.
+// Fills the first `count` rows of every layer's cache from those at `from`, where one layer follows the
+// other. Rows are filled from slot 0 on, so there are no other filled rows.
 static void load_rows(bn_state_t *state, const uint8_t *from, uint32_t count) {
     const bn_buffers_t *b = &state->buffers;
     uint8_t *cache = (uint8_t *)state + b->cache;
@@ -192,8 +195,7 @@ int bn_position(const void *memory, const void *model) {
     if (err) {
         return err;
     }
-    // A small integer on every MicroPython.
-    return state->position > 0x3FFFFFFF ? 0x3FFFFFFF : (int)state->position;
+    return state->position > LARGEST_SMALL_INT ? LARGEST_SMALL_INT : (int)state->position;
 }
 
 static uint32_t snapshot_size(const bn_state_t *state, uint32_t filled) {

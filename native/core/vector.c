@@ -1,4 +1,4 @@
-// vector.h for every processor.
+// The passes of vector.h but bn_scale, for every processor.
 #include "vector.h"
 
 static inline uint32_t magnitude(int32_t x) {
@@ -21,21 +21,21 @@ uint32_t bn_greatest(const int32_t *x, uint32_t n) {
     return (uint32_t)greatest;
 }
 
-uint32_t bn_add_scaled(int32_t *x, const int32_t *y, uint32_t n, int32_t m, uint32_t post) {
-    int32_t half = (int32_t)1 << (post - 1);
+uint32_t bn_add_scaled(int32_t *x, const int32_t *y, uint32_t n, int32_t m, uint32_t shift) {
+    int32_t half = (int32_t)1 << (shift - 1);
     uint32_t all = 0;
     for (uint32_t i = 0; i < n; i++) {
-        x[i] = bn_plus(x[i], bn_plus(bn_times(y[i], m), half) >> post);
+        x[i] = bn_plus(x[i], bn_plus(bn_times(y[i], m), half) >> shift);
         all |= magnitude(x[i]);
     }
     return all;
 }
 
-uint32_t bn_weigh_by_gamma(
-    const int32_t *x, int32_t *y, const int16_t *gamma, uint32_t n, uint32_t down, uint32_t *squares) {
+uint32_t bn_apply_gamma(
+    const int32_t *x, int32_t *y, const int16_t *gamma, uint32_t n, uint32_t shift, uint32_t *squares) {
     uint32_t greatest = 0, all = 0;
     for (uint32_t i = 0; i < n; i++) {
-        int32_t value = x[i] >> down;
+        int32_t value = x[i] >> shift;
         all += (uint32_t)(value * value);
         value *= gamma[i];
         y[i] = value;
@@ -68,11 +68,11 @@ int bn_quantize(const int32_t *x, uint32_t n, int bits, int8_t *codes) {
     return e;
 }
 
-uint32_t bn_gate(int32_t *gate, const int32_t *up, uint32_t n, uint32_t down) {
+uint32_t bn_gate(int32_t *gate, const int32_t *up, uint32_t n, uint32_t shift) {
     uint32_t all = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t size = gate[i] > 0 ? (uint32_t)gate[i] : 0;
-        gate[i] = bn_times((int32_t)((size * size) >> down), up[i]);
+        gate[i] = bn_times((int32_t)((size * size) >> shift), up[i]);
         all |= magnitude(gate[i]);
     }
     return all;

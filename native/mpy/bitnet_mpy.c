@@ -1,5 +1,5 @@
-// The native module `_bitnet`: native/core for MicroPython. Every function gets the model and the state as
-// buffers and checks both, because a Python program can pass anything; no function allocates.
+// The native module `_bitnet`: native/core for MicroPython. Every function takes the model and the state as
+// buffers and checks both, because a Python program can pass anything. No function allocates.
 #include "bitnet.h"
 #include "py/dynruntime.h"
 
@@ -32,7 +32,7 @@ static const char *error_text(int err) {
     }
 }
 
-// Passes results on, raises errors.
+// Returns a result, raises an error.
 static int check(int result) {
     if (result < 0) {
         mp_raise_ValueError(error_text(result));
@@ -44,8 +44,8 @@ static void get_model(mp_obj_t obj, mp_buffer_info_t *model) {
     mp_get_buffer_raise(obj, model, MP_BUFFER_READ);
 }
 
-// The core trusts what it finds in the state during a call, so nothing that a call writes or that it reads
-// while writing may lie there.
+// During a call the core trusts what it finds in the state. So nothing that the call writes, or reads while
+// it writes, may be part of the state.
 static void refuse_overlap(const mp_buffer_info_t *buffer, const mp_buffer_info_t *state) {
     uintptr_t start = (uintptr_t)buffer->buf, state_start = (uintptr_t)state->buf;
     if (start < state_start + state->len && state_start < start + buffer->len) {
@@ -53,13 +53,14 @@ static void refuse_overlap(const mp_buffer_info_t *buffer, const mp_buffer_info_
     }
 }
 
+// Gets args[0], the model, and args[1], memory for a state.
 static void get_buffers(const mp_obj_t *args, mp_buffer_info_t *model, mp_buffer_info_t *state) {
     get_model(args[0], model);
     mp_get_buffer_raise(args[1], state, MP_BUFFER_RW);
     refuse_overlap(model, state);
 }
 
-// args[0] and args[1], the model and a state that init made for it.
+// The same, but args[1] must be a state that init made for this model.
 static void get_model_and_state(const mp_obj_t *args, mp_buffer_info_t *model, mp_buffer_info_t *state) {
     get_buffers(args, model, state);
     check(bn_check_state(state->buf, state->len, model->buf, model->len));
@@ -75,7 +76,7 @@ static int get_int(mp_obj_t obj, int low, int high, const char *refusal) {
 
 static unsigned get_window(size_t n_args, const mp_obj_t *args, size_t index) {
     const char *refusal = "window must be 1 to 256, or 0 for the model's own";
-    return n_args > index ? (unsigned)get_int(args[index], 0, 256, refusal) : 0;
+    return n_args > index ? (unsigned)get_int(args[index], 0, BN_MAX_WINDOW, refusal) : 0;
 }
 
 static unsigned get_placement(size_t n_args, const mp_obj_t *args, size_t index) {
@@ -87,7 +88,7 @@ static int get_dma_channel(mp_obj_t obj) {
     return get_int(obj, BN_NO_DMA, BN_LAST_DMA_CHANNEL, "dma_channel must be 0 to 11, or -1 for none");
 }
 
-// A buffer of at least `count` u16, not inside the state.
+// A buffer of at least `count` u16, which must not be part of the state.
 static uint16_t *get_u16(mp_obj_t obj, size_t count, unsigned flags, const mp_buffer_info_t *state) {
     mp_buffer_info_t info;
     mp_get_buffer_raise(obj, &info, flags);
@@ -133,8 +134,8 @@ static mp_obj_t bitnet_init(size_t n_args, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_init_obj, 2, 5, bitnet_init);
 
-// init_psram(model, state, window, dma_channel, request_channel, state_machine) -> whether PSRAM has the
-// layers
+// init_psram(model, state, window, dma_channel, request_channel, state_machine) -> whether PSRAM holds the
+// model's layers
 static mp_obj_t bitnet_init_psram(size_t n_args, const mp_obj_t *args) {
     mp_buffer_info_t model, state;
     get_buffers(args, &model, &state);
@@ -173,15 +174,18 @@ typedef struct {
     mp_obj_t clock, ticks;
 } deadline_t;
 
-// Ticks are small integers, n as 2n + 1, and wrap around at half of the largest.
+// Ticks are small integers, where the object for n is 2n + 1. They wrap around to 0 after the largest one,
+// 2^30 − 1 on 32 bits, so the sign of their difference is the bit below the top one in the difference of the
+// objects.
 static int has_passed(const bn_deadline_t *base) {
     const deadline_t *deadline = (const deadline_t *)base;
     mp_obj_t now = mp_call_function_n_kw(deadline->clock, 0, 0, NULL);
     return (mp_int_t)(((mp_uint_t)now - (mp_uint_t)deadline->ticks) << 1) >= 0;
 }
 
-// feed(model, state, tokens, count[, clock, ticks]) -> whether it was done before clock() reached ticks.
-// The clock is a function in C, such as time.ticks_ms: one that raises would leave a transfer running.
+// feed(model, state, tokens, count[, clock, ticks]) -> whether all tokens had run before clock() reached
+// ticks. The clock must be a function in C that raises nothing, such as time.ticks_ms: an exception would
+// leave a transfer running.
 static mp_obj_t bitnet_feed(size_t n_args, const mp_obj_t *args) {
     mp_buffer_info_t model, state;
     get_model_and_state(args, &model, &state);
@@ -204,7 +208,7 @@ static mp_obj_t bitnet_feed(size_t n_args, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_feed_obj, 4, 6, bitnet_feed);
 
-// position(model, state) -> tokens since the last reset, a prefix included
+// position(model, state) -> tokens since the last reset, including those of a prefix
 static mp_obj_t bitnet_position(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
     mp_buffer_info_t model, state;
@@ -228,7 +232,7 @@ static mp_obj_t bitnet_logits(size_t n_args, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(bitnet_logits_obj, 3, 3, bitnet_logits);
 
-// top_k(model, state, allowed, tokens, permille or None, count) -> how many there were
+// top_k(model, state, allowed, tokens, permille or None, count) -> how many tokens were found
 static mp_obj_t bitnet_top_k(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
     mp_buffer_info_t model, state, allowed;

@@ -36,7 +36,7 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The module's object files."""
     native = build.prepare(tmp_path_factory.mktemp("xtensa"), build.micropython_source(print))
     build.make(native, build.XTENSA, "all")
-    return sorted((native / "mpy" / "build").glob("*.o"))
+    return sorted((native / "mpy" / "build").rglob("*.o"))
 
 
 def disassemble(path: Path) -> list[str]:

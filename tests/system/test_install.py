@@ -85,7 +85,14 @@ def test_wheel_holds_what_boards_need(wheel: zipfile.ZipFile) -> None:
         assert f"bitnet_cli/_device/natmod/{architecture}_6.3/_bitnet.mpy" in names
     for name in ("_device/bitnet/__init__.py", "_device/main.py", "_device/package.json"):
         assert f"bitnet_cli/{name}" in names
-    for name in ("core/bitnet.h", "core/decoder.c", "mpy/Makefile", "mpy/bitnet_mpy.c", "SPEC.md"):
+    for name in (
+        "core/bitnet.h",
+        "core/armv6m/lookup.S",
+        "core/armv6m/thumb1.inc",
+        "mpy/Makefile",
+        "mpy/bitnet_mpy.c",
+        "SPEC.md",
+    ):
         assert f"bitnet_cli/_native/{name}" in names
     assert {"bitnet_cli/_boards/sim/boot.py", "bitnet_cli/_boards/sim/board.toml"} < names
 

@@ -46,7 +46,7 @@ def link(architecture: str, source: Path, folder: Path, extra: Path | None = Non
     native = prepare(folder, source)
     output = make(native, architecture, "all")
     module = native / "mpy" / "_bitnet.mpy"
-    objects = [path for path in sorted(module.parent.glob("build/*.o")) if path.stem != "bitnet_mpy"]
+    objects = [path for path in sorted(module.parent.glob("build/**/*.o")) if path.stem != "bitnet_mpy"]
     if extra:
         shutil.copytree(extra, native / "extra")
         names = [f"build/{path.stem}.o" for path in sorted(extra.glob("*.c"))]

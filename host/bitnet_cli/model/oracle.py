@@ -24,7 +24,7 @@ _INT32 = (1 << 31) - 1
 _KEY_LIMIT = 7  # L of the cached keys and values: int4
 _LARGEST_CODE = 127
 _FEW_POSITIONS = 16  # with more in the cache, weights are halved
-_NO_WEIGHT = 512  # distance, with 6 fraction bits, from which on a position has no weight
+_NO_PROBABILITY = 512  # distance, with 6 fraction bits, from which on a position has no probability
 _LOG2_E = (23637, -14)
 _POSITIONS_AT_ONCE = 128  # longer inputs are fed in pieces, to bound the memory of the attention
 _TOKENS_AT_ONCE = 512  # of a batch; more would not stay in the processor's cache
@@ -115,9 +115,9 @@ def mul(a: Scales, b: Scales) -> Scales:
 
 
 def attention_weight(d: Int64) -> Int64:
-    """WEIGHT(d): 2^−d in Q8, below 1, for d ≥ 0 with 6 fraction bits."""
-    weight = np.minimum(rshr(exp2(np.minimum(d, _NO_WEIGHT) << 2), np.array(7)), 255)
-    return np.where(d < _NO_WEIGHT, weight, 0)
+    """PROBABILITY(d): 2^−d in Q8, below 1, for d ≥ 0 with 6 fraction bits."""
+    probability = np.minimum(rshr(exp2(np.minimum(d, _NO_PROBABILITY) << 2), np.array(7)), 255)
+    return np.where(d < _NO_PROBABILITY, probability, 0)
 
 
 def exp2(d: Int64) -> Int64:

@@ -1,5 +1,5 @@
-// bn_scale of vector.h for Xtensa with register windows: five instructions an element, with the shift set once.
-// GCC sets it for every element.
+// bn_scale of vector.h for Xtensa with register windows. It takes five instructions an element, because it sets the shift
+// register once, which GCC does for every element.
 
     .text
     .begin no-transform
@@ -51,7 +51,7 @@
     store_four \offset
     .endm
 
-    // First the elements that are no eight. a2: x, a3: bytes, a7: the end
+    // The elements beyond a multiple of eight come first, one by one. a2: x, a3: bytes, a7: the end
     .macro eights name, one, four
     mov.n a8, a2
     extui a14, a3, 2, 3
@@ -82,7 +82,7 @@
     shift a10
     .endm
 
-    // a2: x, a3: n, a4: m, a5: down, a6: post
+    // a2: x, a3: n, a4: m, a5: pre_shift, a6: post_shift
     .balign 4
     .global bn_scale
     .type bn_scale, @function
@@ -92,14 +92,14 @@ bn_scale:
     add.n a7, a2, a3
     beqz a5, multiply_all
     ssr a5
-    eights down, shift_one, shift_four
+    eights shift, shift_one, shift_four
 multiply_all:
     movi.n a9, 1
     ssl a6
     sll a9, a9
-    srli a9, a9, 1              // half of 2^post
+    srli a9, a9, 1              // half of 2^post_shift
     ssr a6
-    eights up, scale_one, scale_four
+    eights multiply, scale_one, scale_four
     retw.n
     .size bn_scale, . - bn_scale
 

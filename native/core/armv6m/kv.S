@@ -1,5 +1,5 @@
-// kv.h for Cortex-M0 and M0+, in Thumb-1. Cycles for each row: 34.5 (score_rows, if a head has one word), 17.5
-// (weigh_scores) and 22 for each word (weigh_rows); 11 for an element of rope.
+// kv.h for Cortex-M0 and M0+, in Thumb-1. Cycles for each row: score_rows 34.5 if a head has one word, softmax 17.5,
+// sum_rows 22 for each word. rope: 11 for each element.
 
 #include "thumb1.inc"
 
@@ -11,9 +11,10 @@
     add \sum, r7
     .endm
 
-    // A word of k in each row. r0: what is before it in the first row; r2: mask; r3-r6: pairs of the query; r9: the
-    // scores; r11: size of a row. The first pass begins at r10, the others go on from the scores. The last pass is
-    // that of the row's first word, where the exponent is at hand; r12: shift of the query, lr: the least score.
+    // Multiplies one word of k in one row. r0: 4 bytes before the word; r2: mask; r3-r6: the query's pairs for this word;
+    // r9: where the score is; r11: size of a row. In the first pass a score begins with r10, in the others it goes on from
+    // what the pass before has stored. The last pass is that of the row's first word, because the word before that holds
+    // the exponent; there r12 is the query's shift and lr the least score so far.
     .macro score_row name, is_first, is_last
     ldr r1, [r0, #4]
     mov r7, r2
@@ -37,7 +38,7 @@
     .if \is_last
     ldrb r1, [r0]
     add r1, r12
-    asrs r7, r1             // by the lowest byte; from 32 on only the sign is left, as by 31
+    asrs r7, r1             // by r1's lowest byte; 32 and more leave only the sign, as 31 does
     cmp r7, lr
     bge \name
     mov lr, r7
@@ -64,7 +65,7 @@
     bne \name
     .endm
 
-    // Rows go two by two; with an odd number of them, the second half of the loop begins. r1, r7: lost.
+    // Rows are taken two at a time. If their number is odd, enters the loop at its second half. r1, r7: lost.
     .macro odd_rows name
     ldr r7, [sp, #12]
     ldr r1, [sp, #0]
@@ -134,8 +135,8 @@ score_done:
     mov r0, lr
     end bn_score_rows, 20
 
-    // The score at r2 becomes a weight. r0: the row, r1: 0; r3, r7: lost.
-    .macro weigh_score name
+    // Replaces the score at r2 by the row's factor. r0: the row, r1: 0; r3, r7: lost.
+    .macro softmax_row name
     ldr r3, [r2]
     subs r3, r3, r5
     cmp r3, r12
@@ -143,23 +144,23 @@ score_done:
     ldrb r3, [r4, r3]
     add r8, r3
     ldrb r7, [r0, #1]
-    adds r7, r7, r6         // the carry is 0, and stays so if there is nothing to shift
+    adds r7, r7, r6         // the carry is 0 now, and stays 0 if the shift is by 0
     lsrs r3, r7             // by the lowest byte
-    adcs r3, r1             // the last bit that went
+    adcs r3, r1             // rounds: plus the last bit that was shifted out
     add r10, r3
 \name\()_done:
     add r0, r9
     stm r2!, {r3}
     .endm
 
-    .macro no_weight name
+    .macro far_row name
 \name\()_far:
     movs r3, #0
     b \name\()_done
     .endm
 
     // r0: rows, r1: softmax, r2: scores
-    begin bn_weigh_scores
+    begin bn_softmax
     push {r1}
     ldm r0, {r0, r3, r4}    // first row, its size, rows
     mov r9, r3
@@ -171,39 +172,39 @@ score_done:
     mov r10, r7             // Σ w
     movs r7, #1
     lsls r7, r7, #9
-    mov r12, r7             // BN_NO_WEIGHT
-    lsls r4, r4, #30        // an odd number of rows: the second half of the loop begins
-    ldm r1!, {r4-r6}        // weights, the least score, the greatest exponent
+    mov r12, r7             // BN_SOFTMAX_TABLE_SIZE
+    lsls r4, r4, #30        // if the number of rows is odd, the loop is entered at its second half
+    ldm r1!, {r4-r6}        // table, the least score, the greatest exponent
     movs r1, #0
-    bcs weigh_odd_score
-weigh_score:
-    weigh_score weigh_first
-weigh_odd_score:
-    weigh_score weigh_second
+    bcs softmax_odd
+softmax_two:
+    softmax_row softmax_first
+softmax_odd:
+    softmax_row softmax_second
     cmp r2, r11
-    bne weigh_score
+    bne softmax_two
     ldr r0, [sp, #0]
     adds r0, #12
     mov r3, r8
     mov r4, r10
     stm r0!, {r3, r4}
-    end bn_weigh_scores, 4
-    no_weight weigh_first
-    no_weight weigh_second
+    end bn_softmax, 4
+    far_row softmax_first
+    far_row softmax_second
 
-    // r0: a word of v, which goes on to the next row; r6: size of a row; r5: mask; r8-r11 += the codes times
-    // \weight. r2, r4: lost.
-    .macro weigh_row weight
+    // r8-r11 += the codes of the word of v at r0, times \factor; then r0 goes on to the next row. r5: mask, r6: size of a
+    // row; r2, r4: lost.
+    .macro sum_row factor
     ldr r4, [r0]
     adds r0, r0, r6
     mov r2, r5
     ands r2, r4
-    muls r2, \weight
+    muls r2, \factor
     add r8, r2
     .irp pair, 9, 10, 11
     lsrs r2, r4, #(4 * (\pair - 8))
     ands r2, r5
-    muls r2, \weight
+    muls r2, \factor
     add r\pair, r2
     .endr
     .endm
@@ -221,8 +222,8 @@ weigh_odd_score:
     str r2, [r7, #4 * \low + 16]
     .endm
 
-    // r0: rows, r1: offset, r2: weights, r3: sums
-    begin bn_weigh_rows
+    // r0: rows, r1: offset, r2: factors, r3: sums
+    begin bn_sum_rows
     ldm r0!, {r4, r6, r7}   // first row, its size, rows
     adds r0, r4, r1
     movs r1, r2
@@ -231,7 +232,7 @@ weigh_odd_score:
     lsls r2, r5, #16
     orrs r5, r2
     mov lr, r7              // rows to go
-weigh_some:
+sum_some:
     movs r2, #0
     mov r8, r2
     mov r9, r2
@@ -240,27 +241,27 @@ weigh_some:
     mov r7, lr
     movs r3, #32            // BN_ROWS_PER_SUM
     cmp r7, r3
-    bls weigh_few
+    bls sum_few
     movs r7, r3
-weigh_few:
+sum_few:
     mov r3, lr
     subs r3, r3, r7
     mov lr, r3
     lsls r3, r7, #2
     adds r3, r3, r1
-    mov r12, r3             // the end of these weights
+    mov r12, r3             // the end of these factors
     lsrs r7, r7, #1
-    bcc weigh_begin
+    bcc sum_begin
     ldm r1!, {r3}
-    weigh_row r3
-    b weigh_begin
-weigh_two:
+    sum_row r3
+    b sum_begin
+sum_two:
     ldm r1!, {r3, r7}
-    weigh_row r3
-    weigh_row r7
-weigh_begin:
+    sum_row r3
+    sum_row r7
+sum_begin:
     cmp r1, r12
-    bne weigh_two
+    bne sum_two
     ldr r7, [sp, #0]
     take_apart r8, 0
     take_apart r9, 1
@@ -268,8 +269,8 @@ weigh_begin:
     take_apart r11, 3
     mov r3, lr
     cmp r3, #0
-    bne weigh_some
-    end bn_weigh_rows, 4
+    bne sum_some
+    end bn_sum_rows, 4
 
     // r0: x, r1: heads, r2: head_dim, r3: angles
     begin bn_rope

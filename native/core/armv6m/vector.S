@@ -1,18 +1,17 @@
-// vector.h for Cortex-M0 and M0+, in Thumb-1: four elements at a time, then the rest one by one. Cycles for each
-// element of four: magnitudes 5, greatest 4, scale 7.3 (6 without a shift down), add_scaled 12, weigh_by_gamma 13,
-// round 11, round_within 6, gate 15, or 9 where it is closed.
+// vector.h for Cortex-M0 and M0+, in Thumb-1: four elements at a time, then the rest one by one. Cycles for each element
+// of a four: magnitudes 5, greatest 4, scale 7.3 (6 if pre_shift is 0), add_scaled 12, apply_gamma 13, round 11,
+// round_within 6, gate 15 (9 where the gate is closed).
 
 #include "thumb1.inc"
 
-    // all |= \value or, if it is negative, −value − 1; \sign: lost. What becomes of the value is kept in \sign if
-    // \value is to stay.
+    // \all |= \value or, if it is negative, −\value − 1. That is computed in \sign, so that \value stays as it is.
     .macro gather all, value, sign
     asrs \sign, \value, #31
     eors \sign, \value
     orrs \all, \sign
     .endm
 
-    // r0: x, r1: n. Returns the or in r0.
+    // r0: x, r1: n. Returns the bitwise or in r0.
     leaf bn_magnitudes
     movs r3, #0
     subs r1, #4
@@ -91,11 +90,11 @@ greatest_done:
     asrs \value, \value, r1
     .endm
 
-    // r0: x, r1: n, r2: m, r3: down, [sp]: post
+    // r0: x, r1: n, r2: m, r3: pre_shift, [sp]: post_shift
     begin bn_scale
     mov r9, r1
     ldr r1, [sp, #36]
-    // r8 = half of 2^post
+    // r8 = half of 2^post_shift
     movs r4, #1
     lsls r4, r4, r1
     lsrs r4, r4, #1
@@ -145,7 +144,7 @@ scale_one:
 scale_done:
     end bn_scale, 0
 
-    // \y = x + RSHR(y·m, post): the last bit that a shift takes away is the carry.
+    // \y = x + RSHR(y·m, shift). The last bit that is shifted out is the carry, which rounds.
     .macro add_product y, offset
     muls \y, r3
     ldr r6, [r0, #\offset]
@@ -163,7 +162,7 @@ scale_done:
     gather r7, r5, r6
     .endm
 
-    // r0: x, r1: y, r2: n, r3: m, [sp]: post. Returns the or in r0.
+    // r0: x, r1: y, r2: n, r3: m, [sp]: shift. Returns the bitwise or in r0.
     begin bn_add_scaled
     mov r8, r2
     movs r7, #0
@@ -195,8 +194,8 @@ add_rest:
     movs r0, r7
     end bn_add_scaled, 0
 
-    // \x becomes x², \gamma the product. r8: the sum of squares
-    .macro weigh x, gamma
+    // \gamma becomes the product, \x the square, which is added to r8.
+    .macro times_gamma x, gamma
     muls \gamma, \x
     muls \x, \x
     add r8, \x
@@ -224,22 +223,22 @@ add_rest:
     .endm
 
     // Two elements: gamma comes in pairs. 24 cycles
-    .macro weigh_pair first, second
+    .macro gamma_pair first, second
     ldm r0!, {r4, r5}
     ldm r2!, {r7}
     asrs r4, r4, r3
     asrs r5, r5, r3
     sxth r6, r7
     asrs r7, r7, #16
-    weigh r4, r6
-    weigh r5, r7
+    times_gamma r4, r6
+    times_gamma r5, r7
     stm r1!, {r6, r7}
     compare_size r6, \first
     compare_size r7, \second
     .endm
 
-    // r0: x, r1: y, r2: gamma, r3: n, [sp]: down, squares
-    begin bn_weigh_by_gamma
+    // r0: x, r1: y, r2: gamma, r3: n, [sp]: shift, squares
+    begin bn_apply_gamma
     movs r5, #0
     mov r8, r5
     mov r9, r5
@@ -252,40 +251,40 @@ add_rest:
     adds r5, r5, r1
     mov r11, r5             // the end of the fours
     ldr r3, [sp, #36]
-    b weigh_fours
-weigh_four:
-    weigh_pair weigh_first, weigh_second
-    weigh_pair weigh_third, weigh_fourth
-weigh_fours:
+    b gamma_fours
+gamma_four:
+    gamma_pair gamma_first, gamma_second
+    gamma_pair gamma_third, gamma_fourth
+gamma_fours:
     cmp r1, r11
-    bne weigh_four
+    bne gamma_four
     add r11, r12
-    b weigh_rest
-weigh_one:
+    b gamma_rest
+gamma_one:
     ldm r0!, {r4}
     asrs r4, r4, r3
     ldrh r6, [r2]
     adds r2, #2
     sxth r6, r6
-    weigh r4, r6
+    times_gamma r4, r6
     stm r1!, {r6}
-    compare_size r6, weigh_single
-weigh_rest:
+    compare_size r6, gamma_single
+gamma_rest:
     cmp r1, r11
-    bne weigh_one
+    bne gamma_one
     ldr r1, [sp, #40]
     mov r2, r8
     str r2, [r1]
     mov r0, r9
-    end bn_weigh_by_gamma, 0
-    greater_size r6, weigh_first
-    greater_size r7, weigh_second
-    greater_size r6, weigh_third
-    greater_size r7, weigh_fourth
-    greater_size r6, weigh_single
+    end bn_apply_gamma, 0
+    greater_size r6, gamma_first
+    greater_size r7, gamma_second
+    greater_size r6, gamma_third
+    greater_size r7, gamma_fourth
+    greater_size r6, gamma_single
 
-    // \value = RSHR(value, e), in range but for the one number, 2^(bits−1) or less that, which alone
-    // overflows when what is shifted to the top is negated.
+    // \value = RSHR(\value, e). Only ±2^(bits−1) can be out of range. Shifted to the top of the word it is −2^31, the
+    // one number that overflows when it is negated.
     .macro round value, offset, name
     adds \value, \value, r3
     asrs \value, \value, r2
@@ -297,7 +296,7 @@ weigh_rest:
     strb \value, [r1, #\offset]
     .endm
 
-    // Its size is one too large.
+    // ±2^(bits−1) becomes ±(2^(bits−1) − 1).
     .macro round_clamp value, name
 \name\()_clamp:
     asrs r7, \value, #31
@@ -411,7 +410,7 @@ within_rest:
     b \name
     .endm
 
-    // r0: gate, r1: up, r2: n, r3: down. Returns the or in r0.
+    // r0: gate, r1: up, r2: n, r3: shift. Returns the bitwise or in r0.
     leaf bn_gate
     subs r1, r1, r0
     lsls r6, r2, #2
@@ -445,7 +444,7 @@ gate_rest:
     closed_gate gate_third
     closed_gate gate_fourth
     closed_gate gate_single
-    // r5 += \half if \value has more bits, which it then loses
+    // If \value has more than \half bits: r5 += \half, and \value loses its lowest \half bits.
     .macro bits_above value, half, name
     lsrs r6, \value, #\half
     beq \name

@@ -1,14 +1,14 @@
 // lookup.h for Cortex-M0 and M0+, in Thumb-1.
 //
 // Eight registers take part in arithmetic, no shift is free and no load has a scaled index. So the sums stay in
-// r8-r11, which can be added to and nothing else; weights come four words with one load; and a lookup is shift,
-// shift, load, add: 5 cycles for 8 binary or 5 ternary weights.
+// r8-r11, which can do little more than be added to; one load fetches four words of weights; and a lookup is shift, mask,
+// load, add: 5 cycles for 8 binary or 5 ternary weights.
 
 #include "thumb1.inc"
 
 // --- the sums of rows ---
 
-    // \to = a byte of the word, times the size of an entry. r7: a mask of that
+    // \to = a byte of the word, times the size of an entry. r7: a mask of the bits that this can have
     .macro byte_offset to, word, byte, entry_bits
     .if \entry_bits == 0
     .if \byte == 0
@@ -36,7 +36,7 @@
     add \sum, r2
     .endm
 
-    // A weight word: four rows of one group, 21 cycles or, of narrow tables, 19. r12: bytes of a table.
+    // A weight word: four rows of one group, in 21 cycles, or 19 with narrow tables. r12: bytes of a table.
     .macro group word, load, entry_bits
     lookup \word, 0, r8, \load, \entry_bits
     lookup \word, 1, r9, \load, \entry_bits
@@ -45,7 +45,7 @@
     add r1, r12
     .endm
 
-    // The same where no group follows: the sums of the block end in r3-r6, of which r6 holds the weights.
+    // The same for the last group: the sums of the block end up in r3-r6, where r6 has held the weights.
     .macro last_lookup word, byte, sum, total, load, entry_bits
     byte_offset \total, \word, \byte, \entry_bits
     \load \total, [r1, \total]
@@ -54,10 +54,11 @@
 
     // r0: the stretch, r1: weights, r2: out, r3: blocks of rows, at least one.
     //
-    // There is no loop over the groups: the code for as many as a stretch can have stands in a row, and each
-    // block enters it where as many are left as it has. First those beyond a multiple of four, one by one, then
-    // four at a time. The last of them adds the sums up where they can be stored; between two blocks there are
-    // 21 cycles. `wraps`: with more fours than there are in the row, all but the last are gone through again.
+    // There is no loop over the groups. Instead there is straight-line code for as many groups as a stretch can have, and
+    // each block jumps to the place in it from which on there are as many as this stretch has. The groups beyond a multiple
+    // of four come first, one by one; the others follow, four at a time. The last group leaves the sums in registers that
+    // can be stored. From one block to the next it takes 21 cycles. `wraps`: if the stretch has more fours than the code,
+    // all of them but the last run through the code again.
     .macro rows name, load, entry_bits, fours, group_bytes, wraps
     .equ \name\()_STACK, 16 + 4 * \wraps
     begin \name
@@ -106,8 +107,8 @@
     adds r6, r6, r2
 \name\()_push:
     push {r4, r6, r7}
-    subs r1, r1, r4             // as if a block had been before
-    // Where to begin with a block: that is where to begin with the groups, in most cases.
+    subs r1, r1, r4             // as if there had been a block before
+    // Where to begin with a block: in most cases, where to begin with the groups.
     cmp r5, #1                  // BN_FROM_OUT
     beq \name\()_prepare
     cmp r4, #0
@@ -232,9 +233,9 @@ take_block_apart:
 
 // --- tables of binary weights ---
 
-    // Writes 32 · 4 words, where bit n of the step adds what the register of `by` adds up to: between two
-    // steps only the lowest bit that becomes 1 counts, because its register holds its own sum less those of
-    // all lower bits.
+    // Tables of binary weights are written in steps of four words. From one step to the next, one bit of the step's number
+    // becomes 1 and all lower bits become 0, as in lookup.c. The register of that bit, `by`, holds what the bit adds less
+    // what all lower bits add.
     .macro ruler_step by
     stm r0!, {r1-r4}
     add r1, \by
@@ -271,7 +272,7 @@ take_block_apart:
     stm r0!, {r1-r4}
     .endm
 
-    // step register = \code less the sum of the lower ones, which r6 holds
+    // \register = \code less the sum of the codes of lower bits, which r6 holds
     .macro ruler_register register, code, lost
     subs \lost, \code, r6
     mov \register, \lost
@@ -279,7 +280,7 @@ take_block_apart:
     .endm
 
     // r0: tables, r1: codes, r2: groups, at least one. A word holds the entries with bit 0 clear (low half) and
-    // set; r1-r4 hold the words for bits 1 and 2. 336 cycles a table
+    // set; r1-r4 hold the words for the four values of bits 1 and 2. 336 cycles a table
     begin bn_build_binary
     mov lr, r1
     lsls r7, r2, #9
@@ -335,7 +336,7 @@ binary_table:
 binary_done:
     end bn_build_binary, 0
 
-    // \w = Σ of the sizes of its four codes, as of their one's complements, in pairs: even ones in the low half.
+    // Makes each of the four codes in \w its size, or one less if the code is negative.
     .macro sizes w
     lsrs r6, \w, #7
     ands r6, r2
@@ -344,7 +345,8 @@ binary_done:
     eors \w, r7
     .endm
 
-    // r0: codes, r1: groups. Returns the first group whose sizes may add up to more than 127: a size may be one too small.
+    // r0: codes, r1: groups. Returns the first group whose sizes may add up to more than 127. The limit is 120, because each
+    // size may be one too small.
     begin bn_first_wide
     movs r3, #255
     lsls r2, r3, #16
@@ -386,7 +388,8 @@ first_wide_found:
     subs r0, #1
     end bn_first_wide, 0
 
-    // \out += or −= the code, as the bit that was shifted out last is 1 or 0. r2: the code less 1
+    // Increases \out by the code if the bit that was shifted out last is 1, and decreases it if the bit is 0. r2: the code
+    // less 1
     .macro add_bit out
     sbcs r6, r6                 // 0 or −1; the carry stays
     eors r6, r2
@@ -425,7 +428,7 @@ column_block:
     bne column_block
     end bn_add_column, 0
 
-    // \register = 2·(\code less the sum of the lower ones, which r6 holds) in each byte
+    // \register = 2·(\code less the sum of the codes of lower bits, which r6 holds) in each byte
     .macro narrow_register register, code, lost
     subs \lost, \code, r6
     muls \lost, r5
@@ -496,8 +499,8 @@ narrow_table:
 narrow_done:
     end bn_build_narrow, 0
 
-    // step register = the code that `extract` leaves in r1, for both tokens at once, less the sum of the lower
-    // ones. \left: the shift that brings code j of a word to its top.
+    // r1 = 2·(a code of the first token + 2^16 times that of the second). r5 and r7: words of their codes; \left: the shift
+    // that brings the code to the top of its word.
     .macro pair_code left
     .if \left == 24
     sxtb r1, r5
@@ -583,7 +586,7 @@ binary_pair_done:
 
 // --- tables of ternary weights ---
 
-    // As ruler_step, for the three words r1-r3 or, with two digits inside, the six r1-r6.
+    // As ruler_step, for three words, r1-r3, or for six, r1-r6, which are those of two digits.
     .macro ternary_write words
     .if \words == 3
     stm r0!, {r1-r3}
@@ -633,9 +636,9 @@ binary_pair_done:
     ternary_9 \words
     .endm
 
-    // C_j: code j in both halves. r5: the entry whose higher digits are 2 and whose others are 0, in both halves;
-    // \code: of the digit that the halves are to differ in. Leaves the words for digit 0 in r1-r3, and r5 for
-    // the digit below.
+    // C_j is code j in both halves. Before: r5 is the entry whose digits above \code's are 2 and whose other digits are 0,
+    // in both halves; in the high half, \code's digit is to be 1. After: r1-r3 are the words for the values of digit 0, and
+    // r5 is the same for the digit below.
     .macro ternary_begin code
     lsls r1, \code, #16
     adds r1, r1, r5
@@ -651,8 +654,8 @@ binary_pair_done:
     muls \code, r3
     .endm
 
-    // r0: tables, r1: codes, r2: groups, at least one. SPEC.md 1.2 orders the entries so that two that differ
-    // in one digit only, 0 or 1, share a word.
+    // r0: tables, r1: codes, r2: groups, at least one. In the order of SPEC.md 1.2, two entries that differ in one digit
+    // only, which is 0 or 1, share a word.
     begin bn_build_ternary
     lsls r2, r2, #9
     adds r2, r2, r0
@@ -716,8 +719,9 @@ ternary_table:
 ternary_done:
     end bn_build_ternary, 16
 
-    // r7: the entry whose higher digits are 2 and whose others are 0; \code: of the next digit. Leaves the words
-    // for its values 0 and 1 and for those of digit 0 in r1-r6, and r7 for the digit below. [sp + 12]: C_0.
+    // Before: r7 is the entry whose digits above \code's are 2 and whose other digits are 0. After: r1-r6 are the words for
+    // the values 0 and 1 of \code's digit with each value of digit 0, and r7 is the same for the digit below. [sp + 12]:
+    // C_0.
     .macro ternary_pair_begin code
     movs r1, r7
     mov r5, \code

@@ -1,27 +1,27 @@
 // lookup.h for Xtensa with register windows (ESP32, -S2, -S3), with no instruction that one of them lacks.
 //
 // A lookup is four instructions: load a byte of weights, scale it and add the table's address, load, add. So
-// what is not a lookup must be rare. The offsets of loads take the place of a pointer into the weights, and
-// a table is for several groups: it has 256 entries of 8 bytes, which are the sums of four groups of one
-// token, or of two groups of a pair of tokens. They are computed as two words, each of two groups or, as in
-// lookup.h, of two tokens.
+// there should be few instructions beside them. Offsets in the loads take the place of a pointer into the weights,
+// and a table serves several groups: it has 256 entries of 8 bytes, each with the sums of four groups of one token,
+// or of two groups of a pair of tokens. An entry is computed as two words, each of two groups or, as in lookup.h, of
+// two tokens.
 //
-// Nor has one token's table the bias of lookup.h, which would have to be taken off again: entries are signed.
-// A low half must not be negative, because it is computed together with the high half; it gets a bias, and
-// the high half the opposite one. If the groups are odd, the one without another is a low half without a
-// bias. Nothing but these functions knows all that.
+// Tables for one token do not have the bias of lookup.h, which would have to be subtracted again: their entries
+// are signed. A low half must not be negative, because it is computed together with the high half, so it gets a
+// bias, and the high half the opposite one. If the number of groups is odd, the one that has no other in its word is
+// a low half without a bias. No other code knows about all this.
 //
-// A row begins with group 0, whose sums are in the last table; from there on it goes through the groups and
-// the tables backwards. So it always begins and ends at the same places in the code, and only the last table
-// may have less than all its groups. Two groups of it, if it has only two, share a word:
+// A row begins with group 0, whose sums are in the last table; from there on it goes backwards through the groups
+// and the tables. So it always begins and ends at the same places in the code, and only the last table may have
+// fewer groups than it has room for. If it has only two, they share a word:
 //
 //     from byte of an entry    0        2    4    6
 //     one token                4 or 0   1    2    3    and 4·k in table k
 //     pair of tokens           2 or 0        1         and 2·k
 //
-// a1 belongs to the register windows, and so does a0 whenever a function returns. Between a load and the use
-// of what it loads, which would wait, stand other instructions. The code holds no data: on an ESP32 no byte
-// of it can be loaded.
+// a1 belongs to the register windows, and so does a0 whenever a function returns. A load is followed by other
+// instructions before its result is used, which would otherwise wait for it. The code contains no data, because on
+// an ESP32 no byte of it can be loaded.
 
     .text
     .begin no-transform
@@ -43,7 +43,7 @@
 
 // --- the sums of rows ---
 
-    // The entries of a weight word: four rows of one group.
+    // Loads the entries that one weight word selects: four rows of one group.
     .macro look_up table, offset, load, byte, r0, r1, r2, r3
     l8ui a12, a3, \offset
     l8ui a13, a3, \offset + 1
@@ -80,7 +80,7 @@
     .endif
     .endm
 
-    // All groups that a stretch can have but group 0.
+    // All groups that a stretch can have, except group 0.
     .macro groups_of_one
     .set number, ONE_GROUPS
     .rept ONE_GROUPS
@@ -105,15 +105,15 @@
     .equ PAIR_NEXT_TABLES, 11
 
     .equ LAST_TABLE, 0
-    .equ ENTER, 4               // where to enter the row of code below
+    .equ ENTER, 4               // where to enter the code of all groups
     .equ RETURN, 8
 
     // a2: the stretch, a3: weights, a4: out, a5: blocks of rows, at least one.
     //
-    // There is no loop over the groups. The entries of group 0 become a block's sums; the code for as many as
-    // a stretch can have stands in a row, and the block enters it where as many are left as it has.
-    // a6: bytes of weights from one block to the next. a7: where to go after group 0, which is into that row
-    // or, if the sums go on from `out`, to what adds that.
+    // There is no loop over the groups. The entries of group 0 become a block's sums. For the other groups there is
+    // straight-line code for as many as a stretch can have, and each block jumps to the place in it from which on there
+    // are as many as this stretch has. a6: bytes of weights from one block to the next. a7: where to go after group 0,
+    // which is that place or, if the sums go on from `out`, the code that adds `out` first.
     .macro rows name, load, groups
     begin \name
     s32i.n a0, a1, RETURN
@@ -155,7 +155,7 @@
     slli a5, a5, 4
     add.n a5, a5, a4            // end of out
     addi.n a9, a9, -1
-    srli a10, a9, \log_in_table // tables but the last
+    srli a10, a9, \log_in_table // tables except the last
     slli a11, a10, 11
     add.n a11, a11, a8
     s32i.n a11, a1, LAST_TABLE
@@ -205,14 +205,14 @@ take_block_apart:
 
 // --- tables ---
 //
-// Two subroutines, binary_words and ternary_words, write one of an entry's two words in all entries, from a2
-// on, of the codes of the high half at a3 and those of the low half at a4. They leave a2, a3 and a5.
+// Two subroutines, binary_words and ternary_words, write one of the two words of every entry, from a2 on, for the
+// codes of the high half at a3 and those of the low half at a4. They do not change a2, a3 and a5.
 
     // On the stack, besides RETURN:
-    .equ BIAS, 0                // of all words, as the subroutine wants it
+    .equ BIAS, 0                // of all words, in the form in which the subroutine takes it
     .equ ALONE, 4               // the same for a group without another
     .equ CODES, 12              // of group 0
-    .equ OTHERS, 16             // groups but group 0
+    .equ OTHERS, 16             // number of groups except group 0
     .equ FIRST_TOKEN, 20        // bytes to its codes from the second token's
     .equ MASK, 24
     .equ FLIP, 28
@@ -230,7 +230,7 @@ take_block_apart:
     s32i.n a3, a1, CODES
     addi.n a4, a4, -1
     s32i.n a4, a1, OTHERS
-    \prepare                    // makes a8 and ALONE what none is
+    \prepare                    // sets a8 and ALONE to BIAS without a bias
     movi a9, 1024               // BN_TABLE_BIAS
     add.n a8, a8, a9
     slli a9, a9, 16
@@ -337,8 +337,8 @@ take_block_apart:
 
 // --- binary ---
 
-    // As c + 128 no code is negative, so the bytes of words are codes, and two halves can be summed up in one
-    // word. What the sum of all codes has too much, 8·128, is in BIAS.
+    // As c + 128 no code is negative. So the bytes of words can be used as codes, and both halves of a word can be
+    // added up at once. This makes the sum of all codes too large by 8·128, which BIAS takes into account.
     .macro prepare_binary
     ssai 16
     movi a8, 256
@@ -364,14 +364,14 @@ take_block_apart:
     src \high, \high, \low
     .endm
 
-    // \odd: in each half codes j and j + 1. Becomes j + 1, and \even j. a14: MASK
+    // Before, \odd has codes j and j + 1 in each half. After, it has j + 1, and \even has j. a14: MASK
     .macro codes even, odd
     and \even, \odd, a14
     srli \odd, \odd, 8
     and \odd, \odd, a14
     .endm
 
-    // Adds them to the sum of all, a8; then they become twice the codes, which is what a bit adds.
+    // Adds the codes to the sum of all, a8; then replaces each by twice the code, which is what its bit adds.
     // a15: TWICE_128
     .macro changes even, odd
     add.n a8, a8, \even
@@ -380,7 +380,7 @@ take_block_apart:
     subx2 \odd, \odd, a15
     .endm
 
-    // Four words, by the Gray code of \index: from one four to the next only one bit goes on or off.
+    // Stores four words, at the place of the Gray code of \index: from one four to the next only one bit changes.
     .macro four index
     .set position, 32 * (\index ^ (\index >> 1))
     store_next a8
@@ -403,7 +403,7 @@ take_block_apart:
     sub a14, a14, \register
     .endm
 
-    // If \bit is the lowest in the index, that of \register has changed in the Gray code.
+    // If \bit is the lowest bit set in the index, it has changed in the Gray code: adds or subtracts its \register.
     .macro change index, bit, register
     .if (\index & (2 * \bit - 1)) == \bit
     .if \index & (2 * \bit)
@@ -483,8 +483,8 @@ binary_words:
     add.n \register, \register, a15
     .endm
 
-    // Words where the last digit that is not 2 is 0 (a8) and 1 (a9), for each value of the lower digits.
-    // a10, a14, a15, a7: what digits 0 to 3 add when they go on and all lower ones go back to 0.
+    // The words whose last digit other than 2 is 0 (a8) or 1 (a9), for each value of the lower digits.
+    // a10, a14, a15, a7: what digits 0 to 3 add when they increase by 1 and all lower ones return to 0.
     .macro words_1
     store_next a8
     store_next a9
@@ -515,7 +515,7 @@ binary_words:
     words_of words_27, a7
     .endm
 
-    // a6: the word where this digit and the lower ones are 0; then, where this one is 2
+    // Before, a6 is the word where this digit and the lower ones are 0; after, that where this digit is 2.
     .macro digit code
     mov.n a8, a6
     add.n a9, a6, \code
