@@ -168,7 +168,7 @@ class Model:
             raise ModelError(
                 self.path + ": its layers are in a file of their own: it needs a board with PSRAM"
             )
-        from . import layers  # noqa: PLC0415 (there is no rp2 elsewhere)
+        from .psram import layers  # noqa: PLC0415 (there is no rp2 elsewhere)
 
         self.placement = _PLACEMENTS[_STREAMED]
         self._state = self._allocate(_bitnet.state_size(self.data, window, _STREAMED))

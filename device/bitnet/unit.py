@@ -154,7 +154,7 @@ class Unit:
         clock = constant("bitnet_board", "CLOCK", None)
         if clock is None:
             return None
-        from .governor import Governor  # noqa: PLC0415 (most ports cannot)
+        from .power.governor import Governor  # noqa: PLC0415 (most ports cannot)
 
         try:
             return Governor(clock)
@@ -165,7 +165,7 @@ class Unit:
         power = constant("bitnet_board", "POWER", None)
         if power is None:
             return None
-        from .energy import open_meter  # noqa: PLC0415
+        from .power.energy import open_meter  # noqa: PLC0415
 
         meter = open_meter(power)
         if meter.fault:
@@ -178,9 +178,7 @@ class Unit:
         settings = self.config("SYNC", None)
         if settings is None:
             return None
-        from .mqtt import connector  # noqa: PLC0415
-        from .queue import Queue  # noqa: PLC0415
-        from .sync import Sync  # noqa: PLC0415
+        from .cloud import Queue, Sync, connector  # noqa: PLC0415
 
         try:
             queue = Queue(storage.path(_QUEUE), settings["cap"])

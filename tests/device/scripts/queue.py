@@ -6,7 +6,7 @@ import os
 import sys
 
 import vfs
-from bitnet.queue import Queue
+from bitnet.cloud.queue import Queue
 
 BLOCK = 512
 CAP = 2048

@@ -1,8 +1,8 @@
 # The layers of a model that is split into two files: in PSRAM on pins, which is empty after power-up.
 
-from . import watchdog
-from .model import MODEL_FOLDERS, ModelError
-from .psram import Psram, PsramError
+from .. import watchdog
+from ..model import MODEL_FOLDERS, ModelError
+from .chip import Psram, PsramError
 
 _CHUNK = 4096
 

@@ -11,7 +11,7 @@ import struct
 
 from micropython import const
 
-from . import storage
+from .. import storage
 
 _FRAME = "<HI"  # length, CRC-32 of the record
 _FRAME_SIZE = const(6)

@@ -14,7 +14,7 @@ from micropython import const
 
 import bitnet
 
-from . import uptime
+from .. import uptime
 from .mqtt import PUBACK, Link, MqttError
 from .queue import Queue
 
