@@ -168,20 +168,24 @@ class Model:
             raise ModelError(
                 self.path + ": its layers are in a file of their own: it needs a board with PSRAM"
             )
-        from .psram import layers  # noqa: PLC0415 (there is no rp2 elsewhere)
+        from .psram import PsramError, layers  # noqa: PLC0415 (there is no rp2 elsewhere)
 
         self.placement = _PLACEMENTS[_STREAMED]
         self._state = self._allocate(_bitnet.state_size(self.data, window, _STREAMED))
-        psram = layers.open_psram(pins)
-        self._held.append(psram)
+        try:
+            psram = layers.open_psram(pins)
+            self._held.append(psram)
+            if self._finds_layers(psram, window):
+                return
+            layers.copy(self.path, MODEL_FOLDERS, psram)
+        except PsramError as error:
+            raise ModelError(str(error)) from None
+        if not self._finds_layers(psram, window):
+            raise ModelError(self.path + ": its .layers file is another model's, or PSRAM is faulty")
 
-        def are_there() -> bool:
-            return _bitnet.init_psram(self.data, self._state, window, *psram.open_stream())
-
-        if not are_there():
-            layers.copy(self.path, psram)
-            if not are_there():
-                raise ModelError(self.path + ": its .layers file is another model's, or PSRAM is faulty")
+    def _finds_layers(self, psram, window: int) -> bool:
+        """Initialize the state; say whether PSRAM holds this model's layers."""
+        return _bitnet.init_psram(self.data, self._state, window, *psram.open_stream())
 
     def _allocate(self, size: int) -> bytearray:
         memory, self._memory = self._memory, None
