@@ -21,7 +21,7 @@ from .errors import BitnetError
 from .image import build_image
 from .link import Link
 from .modelfile import cache_row_size, read
-from .paths import DEVICE
+from .paths import DEVICE_TOOLS
 from .pico import Pico, require_rp2040
 from .picorepl import Repl
 from .picotiming import EMULATED_HZ, TimedPico, Timing
@@ -169,7 +169,7 @@ def bench_emulated(board: Board, model: Path, phrases: Sequence[str], report: Re
         counted.append(_count_line(pico, timed, f"AT+INFER={quote(phrase)}" if phrase else "AT"))
     report("counting tokens")
     repl = Repl(pico)
-    repl.run((DEVICE / _SCRIPT).read_text(encoding="utf-8"))
+    repl.run((DEVICE_TOOLS / _SCRIPT).read_text(encoding="utf-8"))
     heap, peak, growth = repl.ask(f"memory({list(phrases)!r}, {_MEMORY_ROUNDS})")
     speeds = repl.ask(f"speed({_SPEED_TOKENS})", timed)
     found = tuple(

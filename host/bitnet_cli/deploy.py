@@ -29,7 +29,7 @@ Progress = Callable[[str, int, int], None]
 """Called with a stage, the bytes done and all bytes."""
 
 AGENT = "agent.py"
-"""The script of device/ that a Link for deploy() runs."""
+"""The script of device/tools/ that a Link for deploy() runs."""
 
 OLDEST = (1, 25)
 """The oldest MicroPython that runs native modules as ours are."""
