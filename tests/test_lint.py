@@ -70,6 +70,9 @@ def test_device_types(device_config: str) -> None:
         "device/main.py",
         "device/tools/agent.py",
         "device/tools/checks.py",
+        "device/examples/phrase_to_gpio.py",
+        "device/examples/sensor_to_answer.py",
+        "device/examples/at_over_uart.py",
     )
 
 
