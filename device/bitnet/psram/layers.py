@@ -1,4 +1,4 @@
-# The layers of a model that is split into two files: in PSRAM, which is empty after power-up.
+# The layers of a model that is split into two files. They are in PSRAM, which is empty after power-up.
 
 from .. import watchdog
 from .chip import Psram, PsramError
