@@ -6,7 +6,7 @@ import sys
 import machine
 from bitnet.unit import Unit
 
-# Before all other imports, while the heap is in one piece: the model's state needs a large part of it.
+# Before the imports below, while the heap is in one piece: the model's state takes a large part of it.
 unit = Unit()
 
 from bitnet.at import Service  # noqa: E402

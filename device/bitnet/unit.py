@@ -54,7 +54,7 @@ class Unit:
         return self.responder.session
 
     def config(self, name: str, default):
-        """Return what config.toml says, or the default; the host has put it onto the board."""
+        """Return a value of config.toml, which the host has written onto the board, or the default."""
         return constant("bitnet_config", name, default)
 
     def reload(self) -> None:

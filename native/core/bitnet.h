@@ -54,8 +54,8 @@ int bn_place(void *state, size_t state_size, const void *model, unsigned placeme
 
 // The same for a model whose layers are apart (SPEC.md 1.7), which can be used only then: they are streamed
 // from PSRAM, where they begin at address 0, by an RP2040's state machine (those of PIO 0 first) that runs
-// the reading program of device/bitnet/psram/chip.py. One DMA channel takes what it reads, another asks it for
-// bursts. Reads all layers once; BN_ERR_LAYERS if they are not the model's.
+// the reading program of device/bitnet/psram/chip.py. One DMA channel takes what it reads, another asks it
+// for bursts. Reads all layers once; BN_ERR_LAYERS if they are not the model's.
 int bn_place_psram(void *state, size_t state_size, const void *model, int dma_channel, int request_channel,
     int state_machine);
 

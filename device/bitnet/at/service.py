@@ -104,7 +104,7 @@ class Service:
         return running.is_slow or time.ticks_diff(time.ticks_ms(), self._since) > _SOON_MS
 
     def announce(self, line: bytes) -> None:
-        """Send a line to all clients that nobody has asked for (an unsolicited result code)."""
+        """Send a line that nobody has asked for, an unsolicited result code, to all clients."""
         for channel in self.channels:
             channel.announce(line)
 
