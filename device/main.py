@@ -6,7 +6,7 @@ import sys
 import machine
 from bitnet.unit import Unit
 
-# First of all, while the heap is in one piece.
+# Before the imports below, while the heap is in one piece: the model's state takes a large part of it.
 unit = Unit()
 
 from bitnet.at import Service  # noqa: E402
@@ -19,7 +19,7 @@ def main() -> None:
 
 
 def _stream() -> tuple:
-    """The UART of board.toml, if it is to be used; else where the REPL is."""
+    """Open the UART that board.toml names for AT commands; without one, use the REPL's line."""
     try:
         from bitnet_board import UART  # noqa: PLC0415
     except ImportError:
@@ -30,7 +30,7 @@ def _stream() -> tuple:
 
 
 def _servers(service: Service) -> list:
-    """What clients connect to."""
+    """List what clients can connect to, as config.toml says."""
     servers = []
     port = unit.config("TCP", 0)
     if port:
@@ -41,7 +41,7 @@ def _servers(service: Service) -> list:
     return servers
 
 
-# Not every firmware has what these import.
+# Not every firmware has what these two import.
 
 
 async def _serve_tcp(service: Service, port: int) -> None:

@@ -13,7 +13,7 @@ PYTHON = sys.executable
 STUBS = ("micropython-rp2-stubs==1.26.0.post1", "micropython-stdlib-stubs==1.26.0.post3")
 DEVICE_TYPES = """
 [mypy]
-mypy_path = {stubs}:device
+mypy_path = {stubs}:device:device/typings
 custom_typeshed_dir = {stubs}
 cache_dir = {stubs}/.mypy_cache
 platform = linux
@@ -68,7 +68,11 @@ def test_device_types(device_config: str) -> None:
         device_config,
         "device/bitnet",
         "device/main.py",
-        "device/agent.py",
+        "device/tools/agent.py",
+        "device/tools/checks.py",
+        "device/examples/phrase_to_gpio.py",
+        "device/examples/sensor_to_answer.py",
+        "device/examples/at_over_uart.py",
     )
 
 

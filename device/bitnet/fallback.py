@@ -1,5 +1,5 @@
 # What answers when the model does not: the last answer in the same context, or a rule. Faults are looked for
-# in this order, and the first one found is the reason:
+# in this order, and the first one found becomes the reason:
 #
 # 1. no native module   2. no usable model   3. the watchdog has ended an inference   4. out of memory
 # 5. the deadline has passed   6. the stack is exhausted   7. the model is not sure enough
@@ -26,14 +26,14 @@ STACK = "stack"
 CONFIDENCE = "confidence"
 
 _REMEMBERED = const(8)
-_RESERVE = const(2048)  # bytes that are given up when memory is full, so that something can still answer
+_RESERVE = const(2048)  # bytes that are kept free for an answer when memory is full
 
 # answer: an Answer; reason: why it is not the model's, or ""; age: seconds since it was cached.
 Reply = namedtuple("Reply", ("answer", "reason", "age"))
 
 
 class FallbackError(Exception):
-    """Nothing answers; `reason` is one of those above."""
+    """Nothing answers. reason: one of those above."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
@@ -41,28 +41,28 @@ class FallbackError(Exception):
 
 
 class Responder:
-    """Answers phrases by a session, and by what the modes allow when it fails.
+    """Answers phrases by a session and, when that fails, by what the modes allow.
 
-    session: None until replace(). rules: has match(phrase), or None.
+    session: None if there is no model yet; replace() puts one in. rules: a Rules, or None.
     """
 
     def __init__(self, session, rules=None) -> None:
         self.rules = rules
         self.modes = CACHED | RULES
-        self.threshold = 0  # permille; 0: whatever the model says, its "unknown" included, is an answer
+        self.threshold = 0  # permille; 0: whatever the model says is an answer, even its "unknown"
         self.deadline_ms = 0
         self.fallbacks = 0  # how many requests the model has not answered
-        self.reason = ""  # of the last of them
+        self.reason = ""  # why the model did not answer the last of them
         self._reserve: bytearray | None = bytearray(_RESERVE)
-        # The last answers of the model, the oldest first: (context, answer, time); and the model's CRC-32.
+        # The model's last answers as (context, answer, time), the oldest first; and the model's CRC-32.
         self._cache: list = []
         self._cached_of = 0
         self.replace(session)
 
     def replace(self, session, reason: str = "", text: str = "") -> None:
-        """Answer by another session; None if there is none, for `reason`, which `text` explains.
+        """Answer by another session, or by none for a reason, which `text` explains.
 
-        The cache stays while there is none, and for the same model again.
+        The cache stays until there is another model.
         """
         self.session = session
         self._absent = reason, text
@@ -71,13 +71,16 @@ class Responder:
             self._cache = []
 
     def forget(self) -> None:
-        """Empty the cache, and count anew."""
+        """Empty the cache, and begin to count anew."""
         self._cache = []
         self.fallbacks = 0
         self.reason = ""
 
     def infer(self, phrase: bytes, deadline_ms: int = 0, features=None) -> Reply:
-        """The reply to a phrase. Raises FallbackError, or what Session.infer raises for a wrong phrase."""
+        """Answer a phrase. deadline_ms: 0 for self.deadline_ms. features: as for Session.infer().
+
+        Raises FallbackError if nothing answers, ValueError or UnicodeError as Session.infer() does.
+        """
         context = _context(phrase, features)
         reason, text = self._absent
         unsure = None
@@ -111,7 +114,7 @@ class Responder:
             try:
                 self._reserve = bytearray(_RESERVE)
             except MemoryError:
-                pass  # the next time
+                pass  # the next request tries again
 
     def _ask(self, phrase: bytes, deadline_ms: int, features) -> Answer:
         return self.session.infer(phrase, features, deadline_ms or self.deadline_ms)
@@ -151,12 +154,12 @@ def _from(answer: Answer, source: str) -> Answer:
 
 
 def _context(phrase: bytes, features) -> tuple:
-    """What the same answer is expected for: the phrase without regard to case, and the sensors' tokens."""
+    """Return what an answer depends on: the phrase without regard to case, and the sensors' tokens."""
     return phrase.lower(), bytes(features) if features else b""
 
 
 def reason_of(error: Exception) -> str:
-    """The reason for a fault at the start."""
+    """Name the reason why a model could not be loaded."""
     if not HAS_NATIVE:
         return NATIVE
     return MEMORY if isinstance(error, MemoryError) else MODEL

@@ -1,14 +1,15 @@
-# Sensor features: windows over readings in constant memory, cut into bins, each bin one token of the model.
+# Sensor features: values of windows over readings, in constant memory. Each value falls into a bin, and each
+# bin is a token of the model.
 #
-# Integers only; host/bitnet_cli/model/features.py computes the same values for training. host/README.md says
-# what each kind of feature is; the definitions are in the metadata of the model file.
+# All is computed in integers. host/bitnet_cli/model/features.py computes the same values for training, and
+# host/README.md says what each kind of feature is. The definitions are in the metadata of the model file.
 
 import time
 from array import array
 
 from micropython import const
 
-# A window is this many parts, of which the oldest is dropped as a whole.
+# A window is cut into this many parts; the oldest is always dropped as a whole.
 _PARTS = const(6)
 _HOUR_MS = const(3_600_000)
 _AGE_LIMIT_MS = const(0x3FFFFFFF)  # the largest small integer of a 32-bit board
@@ -17,17 +18,17 @@ _AGE_LIMIT_MS = const(0x3FFFFFFF)  # the largest small integer of a 32-bit board
 class Features:
     """The features of a model. definitions: `model.metadata().get("features", ())`.
 
+    Readings must come in the order of time, at least one in six days; times are those of time.ticks_ms().
     Raises KeyError, TypeError or ValueError for definitions that this firmware cannot use.
-
-    Readings come in the order of time, at least one in six days; times are those of time.ticks_ms().
     """
 
     def __init__(self, definitions) -> None:
         self._meters = [_checked(d, _Age(d) if d["kind"] == "age" else _Window(d)) for d in definitions]
-        self._now_ms = 0  # of the newest reading of any channel: one that falls silent runs out of data
+        # The time of the newest reading of any channel, so that one that falls silent runs out of data.
+        self._now_ms = 0
 
     def push(self, channel: str, value: int, now_ms: int) -> None:
-        """A reading, in the unit of the definitions; ValueError if no feature reads this channel."""
+        """Take a reading, in the definitions' unit. Raises ValueError if no feature reads the channel."""
         is_read = False
         for definition, meter in self._meters:
             if definition["channel"] == channel:
@@ -38,11 +39,11 @@ class Features:
         self._now_ms = now_ms
 
     def tokens(self) -> array:
-        """For Session.infer(): the token of each feature that has data."""
+        """Return the tokens of the features that have data, as array('H') for Session.infer()."""
         return array("H", [d["token"] + _bin(d, value) for d, value in self._values()])
 
     def describe(self):
-        """Yields (name, value, text of its token) of each feature that has data."""
+        """Yield (name, value, text of its token) of each feature that has data."""
         for definition, value in self._values():
             name = definition["name"]
             yield name, value, f"{name}={_bin(definition, value)}"
@@ -55,7 +56,7 @@ class Features:
 
 
 def _checked(definition: dict, meter) -> tuple:
-    """Both, if the definition has what is used later."""
+    """Return both, if the definition has what is used later. Raises KeyError or TypeError."""
     for key, kind in (("channel", str), ("name", str), ("token", int), ("edges", list)):
         if not isinstance(definition[key], kind):
             raise TypeError(key)
@@ -76,11 +77,11 @@ class _Window:
         self.part_ms = definition["window"] * 1000 // _PARTS
         if self.part_ms <= 0:
             raise ValueError("window")
-        # Lists of integers of any size: sums of squares do not overflow, and small ones take a word.
+        # Lists hold integers of any size, so sums of squares do not overflow; small ones take a word each.
         self._folded = [0] * _PARTS
         self._counts = [0] * _PARTS
-        self._newest = 0  # the part that readings go to; after it, in the ring, comes the oldest
-        self._started_ms = 0  # when that part began
+        self._newest = 0  # the part that readings go to; the next one in the ring is the oldest
+        self._started_ms = 0  # when the newest part began
         self._has_started = False
         self.last = 0
 
@@ -104,7 +105,7 @@ class _Window:
         return self._read(self) if any(self._counts) else None
 
     def parts(self):
-        """Yields (age in parts, what was folded, how many) of the parts with readings, oldest first."""
+        """Yield (age in parts, what was folded, number of readings) of parts with readings, oldest first."""
         for age in range(_PARTS - 1, -1, -1):
             at = (self._newest - age) % _PARTS
             if self._counts[at]:
@@ -179,7 +180,7 @@ def _read_delta(window: _Window) -> int:
 
 
 def _read_slope(window: _Window) -> int | None:
-    """Least squares through the means of the parts: change per hour."""
+    """Fit a line to the means of the parts by least squares; return its change per hour."""
     n = sum_x = sum_xx = sum_y = sum_xy = 0
     for age, folded, count in window.parts():
         mean = _divide(folded, count)
@@ -193,7 +194,7 @@ def _read_slope(window: _Window) -> int | None:
     return _divide((n * sum_xy - sum_x * sum_y) * _HOUR_MS, (n * sum_xx - sum_x * sum_x) * window.part_ms)
 
 
-# Of each kind: how a reading is folded into its part, and how the value is read from the parts.
+# For each kind, how a reading is folded into its part, and how the value is read from the parts.
 _KINDS: dict = {
     "min": (min, _read_min),
     "max": (max, _read_max),
@@ -205,12 +206,12 @@ _KINDS: dict = {
 
 
 def _divide(a: int, b: int) -> int:
-    """a/b to the nearest integer, halves up."""
+    """Divide a by b, and round to the nearest integer, halves up."""
     return (2 * a + b) // (2 * b)
 
 
 def _isqrt(n: int) -> int:
-    """The square root, rounded down."""
+    """Return the square root, rounded down."""
     root = n
     while root * root > n:
         root = (root + n // root) // 2

@@ -13,12 +13,16 @@ _HEADER_SIZE = const(20)
 _NUMBER = const(1)
 _NO_INTENT = const(0xFFFF)
 
-# The grammar has no dead ends; should it get one, this ends the request. Made here: there the heap is locked.
+# The grammar has no dead ends; should it get one, this ends the request. It is made in advance, because the
+# heap is locked where it is raised.
 _DEAD_END = ModelError("the grammar allows nothing after this")
 
 
 class Labels:
-    """The labels section: which tokens are intents and slots, and which slots an intent may carry."""
+    """The labels section: which tokens are intents and slots, and which slots an intent may have.
+
+    data, offset, size: the section in a model file. Raises ModelError if it is damaged.
+    """
 
     def __init__(self, data: bytes | bytearray | memoryview, offset: int, size: int, vocab_size: int) -> None:
         if size < _HEADER_SIZE:
@@ -41,25 +45,27 @@ class Labels:
             raise ModelError("the labels are out of range")
 
     def allows(self, intent: int, slot: int) -> bool:
-        # Read by the byte: 32 bits would not fit a small integer, and that would allocate.
+        """Say whether an intent may have a slot."""
+        # Read by the byte, because 32 bits do not fit a small integer, and another one would be allocated.
         return bool(self._allowed[4 * intent + (slot >> 3)] >> (slot & 7) & 1)
 
     def is_number(self, slot: int) -> bool:
+        """Say whether the values of a slot are numbers."""
         return self._kinds[slot] == _NUMBER
 
 
 class ReplyReader:
-    """Reads the reply to the phrase the tokenizer encoded last; everything is allocated here, once.
+    """Reads the reply to the phrase that the tokenizer has encoded last. Allocates memory only at the start.
 
-    After read(): `intent` (None: unknown), its `confidence` in permille, and `slot_count` slots: slots[i] has
-    the value text[begins[i]:ends[i]] of the phrase.
+    After read() there are `intent` (None: unknown), its `confidence` in permille, and `slot_count` slots:
+    slots[i] has the value text[begins[i]:ends[i]] of the phrase.
     """
 
     def __init__(self, model: Model, tokenizer: Tokenizer, labels: Labels) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._labels = labels
-        # The intent that says so, if the model has one.
+        # The intent that means "none of these", if the model has one.
         self.unknown = None if labels.unknown == _NO_INTENT else labels.unknown
         self.intent: int | None = None
         self.confidence = 0
@@ -67,12 +73,12 @@ class ReplyReader:
         self.slots = bytearray(labels.slot_count)
         self.begins = array("H", bytes(2 * labels.slot_count))
         self.ends = array("H", bytes(2 * labels.slot_count))
-        # The allowed tokens, as a set of bits for the model and as a list to clear those bits quickly.
+        # The allowed tokens: a set of bits for the model, and a list by which the bits are quickly cleared.
         most = max(labels.intent_count, tokenizer.capacity + labels.slot_count + 1)
         self._mask = bytearray((model.vocab_size + 7) // 8)
         self._allowed = array("H", bytes(2 * most))
         self._allowed_count = 0
-        # Tokens that are certain but not yet fed, because nothing had to be asked after them.
+        # Tokens of the reply that have not been fed yet, because the model was not asked since.
         self._pending = array("H", bytes(2 * (tokenizer.capacity + 2 * labels.slot_count + 2)))
         self._pending_count = 0
         self._used = bytearray(labels.slot_count)
@@ -101,7 +107,7 @@ class ReplyReader:
             token = self._read_value(token - labels.first_slot, count)
 
     def _read_value(self, slot: int, count: int) -> int:
-        """Read the value of a slot; returns the token after it: `end` or the next slot."""
+        """Read the value of a slot; return the token after it, which is `end` or the next slot."""
         tokenizer, places, labels = self._tokenizer, self._places, self._labels
         tokens, marks = tokenizer.tokens, tokenizer.marks
         number = labels.is_number(slot)
@@ -113,7 +119,7 @@ class ReplyReader:
         token = self._choose()
         length = 0
         while True:
-            # places: where in the phrase the value so far may have come from.
+            # places: where in the phrase the value may begin, by the tokens so far.
             begin = -1
             for k in range(count - length):
                 if not places[k]:
@@ -134,18 +140,19 @@ class ReplyReader:
                 break
         starts, i = tokenizer.starts, self.slot_count
         self.slots[i] = slot
-        # starts count from the space that was put before the text.
+        # The space that was put before the text counts in starts.
         self.begins[i] = starts[begin] - (not tokenizer.begins_with_space(begin))
         self.ends[i] = starts[begin + length] - 1
         self.slot_count = i + 1
         return token
 
     def _may_start(self, k: int, number: bool) -> bool:
+        """Say whether a value may begin with the k-th token."""
         tokenizer = self._tokenizer
         return bool(tokenizer.marks[k] & WORD_START and (not number or tokenizer.begins_number(k)))
 
     def _allow_slots(self, count: int) -> None:
-        """Allow `end` and the slots that are still free and can begin in a phrase of `count` tokens."""
+        """Allow `end`, and the slots that are still free and for which the phrase may have a value."""
         labels = self._labels
         self._allow(labels.end)
         for slot in range(labels.slot_count):
@@ -169,9 +176,9 @@ class ReplyReader:
         self._allowed_count = 0
 
     def _choose(self, with_probability: bool = False) -> int:
-        """The best of the allowed tokens, which becomes part of the reply; forbids all tokens again.
+        """Take the best of the allowed tokens into the reply and return it; forbid all tokens again.
 
-        A single allowed token needs no model, unless its probability is wanted.
+        The model is not asked if a single token is allowed, unless the token's probability is wanted.
         """
         if self._allowed_count == 0:
             raise _DEAD_END

@@ -33,35 +33,35 @@ _NO_DMA = const(-1)
 # RP2040's flash under firmware without ROMFS: where it is, and what a model there is called.
 _FLASH_ADDRESS = const(0x10000000)
 _RAW_FLASH = "flash"
-# Bytes of heap that the rest of a unit needs beside the model's state.
+# Bytes of heap that the rest of a unit needs besides the model's state.
 _RESERVE = const(40960)
 
 
 class ModelError(Exception):
-    pass
+    """A model file cannot be used here, or its answer breaks off; the text says why."""
 
 
 class DeadlineError(Exception):
-    pass
+    """The deadline has passed before the model was ready."""
 
 
-# Made here: where it is raised the heap is locked.
+# Made in advance, because the heap is locked where it is raised.
 _LATE = DeadlineError("the deadline has passed")
 
 
 def load(
     path: str | None = None, window: int = 0, placement: str | None = None, memory: bytearray | None = None
 ) -> "Model":
-    """The model in this file; without a path the first of /rom, raw flash, /models and /.
+    """Load the model in a file; without a path, the first one in /rom, raw flash, /models and /.
 
-    Without a placement, weights are read from where the board's memory plan says, or, if the heap is too
-    small for that, from where they take less of it.
+    Without a placement, weights are read from where board.toml says; if the heap is too small for that, from
+    where they take less of it. window, memory and errors are those of Model.
     """
     return Model(path or _find(), window, placement, memory)
 
 
 def constant(module: str, name: str, default):
-    """A constant of a module that the host has written, such as bitnet_board from board.toml."""
+    """Return a constant of a module that the host has written, such as bitnet_board from board.toml."""
     try:
         return getattr(__import__(module), name, default)
     except ImportError:
@@ -69,7 +69,7 @@ def constant(module: str, name: str, default):
 
 
 def find(suffix: str):
-    """Yields the paths of the files in /rom, /models and / that end so, those of a folder sorted."""
+    """Yield the paths of files in /rom, /models and / that end with the suffix, those of a folder sorted."""
     for folder in MODEL_FOLDERS:
         try:
             names = os.listdir(folder)
@@ -81,7 +81,7 @@ def find(suffix: str):
 
 
 def _raw_flash():
-    """The flash that board.toml plans for a model, if one is there."""
+    """Return the flash that board.toml sets aside for a model, or None if there is no model in it."""
     start, size = constant("bitnet_board", "MODEL_FLASH", (0, 0))
     data = uctypes.bytearray_at(_FLASH_ADDRESS + start, size) if size else b""
     return memoryview(data) if data[:4] == b"BITN" else None
@@ -97,19 +97,21 @@ def _find() -> str:
 
 
 class Model:
-    """A checked model and its KV cache. window: positions of cache, 0 for as many as the model was made for.
+    """A checked model and its KV cache.
 
-    placement: where the weights are read from when tokens run. "in_place": where the file lies. "copied":
-    from RAM. "streamed": from RAM for one layer, which fills up from flash while the layer before is
-    computed, on an RP2040 by DMA. None: as board.toml plans it, if the heap has room.
+    window: positions of the cache; 0 for as many as the model was made for.
 
-    A model whose layers are in a file of their own is always streamed, from PSRAM. What is not there yet is
-    copied from the .layers file of the same name.
+    placement: where the weights are read from when tokens run. "in_place": from where the file lies.
+    "copied": from RAM. "streamed": from RAM that holds one layer, which is filled from flash while the layer
+    before it is computed, on an RP2040 by DMA. None: as board.toml says, if the heap has room for that.
 
-    memory: what close() of a model before it has returned, which is used again if it is large enough: in a
-    heap that has been in use there may be no other piece of that size.
+    A model whose layers are in a file of their own is always streamed, from PSRAM. If PSRAM does not hold
+    them yet, they are copied there from the .layers file of the same name.
 
-    Raises ModelError if the file cannot be used here, with the reason.
+    memory: what close() of an earlier model has returned. It is used again if it is large enough, because a
+    heap that has been in use may have no other piece of that size.
+
+    Raises ModelError with the reason if the file cannot be used here.
     """
 
     def __init__(
@@ -122,7 +124,7 @@ class Model:
         self.path = path
         self._memory = memory
         file, self.data = _open(path)
-        self._held = [file] if file else []  # to be closed with the model
+        self._held = [file] if file else []  # what is to be closed with the model
         self._state = bytearray()
         try:
             if len(self.data) >= _HEADER_SIZE and self.data[_OFFSET_FLAGS] & _LAYERS_APART:
@@ -141,7 +143,7 @@ class Model:
         self.num_layers = header[8]
         self.window = window or header[12]
         self.weight_type = header[13]
-        # time.ticks_ms() at which feed() gives up, or None.
+        # The time at which feed() gives up, in ticks of time.ticks_ms(), or None.
         self.deadline: int | None = None
         # The parts follow each other, each at a multiple of 16.
         end = _HEADER_SIZE
@@ -168,22 +170,27 @@ class Model:
             raise ModelError(
                 self.path + ": its layers are in a file of their own: it needs a board with PSRAM"
             )
-        from . import layers  # noqa: PLC0415 (there is no rp2 elsewhere)
+        from .psram import PsramError, layers  # noqa: PLC0415 (there is no rp2 elsewhere)
 
         self.placement = _PLACEMENTS[_STREAMED]
         self._state = self._allocate(_bitnet.state_size(self.data, window, _STREAMED))
-        psram = layers.open_psram(pins)
-        self._held.append(psram)
+        try:
+            psram = layers.open_psram(pins)
+            self._held.append(psram)
+            if self._finds_layers(psram, window):
+                return
+            layers.copy(self.path, MODEL_FOLDERS, psram)
+        except PsramError as error:
+            raise ModelError(str(error)) from None
+        if not self._finds_layers(psram, window):
+            raise ModelError(self.path + ": its .layers file is another model's, or PSRAM is faulty")
 
-        def are_there() -> bool:
-            return _bitnet.init_psram(self.data, self._state, window, *psram.open_stream())
-
-        if not are_there():
-            layers.copy(self.path, psram)
-            if not are_there():
-                raise ModelError(self.path + ": its .layers file is another model's, or PSRAM is faulty")
+    def _finds_layers(self, psram, window: int) -> bool:
+        """Initialize the state; say whether PSRAM holds this model's layers."""
+        return _bitnet.init_psram(self.data, self._state, window, *psram.open_stream())
 
     def _allocate(self, size: int) -> bytearray:
+        """Return memory for the state: that of an earlier model if it is large enough."""
         memory, self._memory = self._memory, None
         if memory is not None and len(memory) >= size:
             return memory
@@ -191,7 +198,7 @@ class Model:
         return bytearray(size)
 
     def _placement_that_fits(self, window: int) -> str:
-        """The planned placement, or the next that takes less RAM."""
+        """Choose board.toml's placement or, if the heap is too small for it, one that takes less RAM."""
         planned = _PLACEMENTS.index(constant("bitnet_board", "WEIGHTS", _PLACEMENTS[0]))
         order = (planned, _STREAMED, 0) if planned else (0,)
         given = len(self._memory) if self._memory else 0
@@ -203,7 +210,7 @@ class Model:
         return _PLACEMENTS[where]
 
     def metadata(self) -> dict:
-        """What the exporter noted; parsed anew each time, because it is seldom needed. Raises ModelError."""
+        """Parse what the exporter has noted; nothing is kept, for it is seldom needed. Raises ModelError."""
         start, size = self._metadata
         try:
             found = json.loads(bytes(memoryview(self.data)[start : start + size])) if size else {}
@@ -214,23 +221,24 @@ class Model:
         return found
 
     def reset(self) -> None:
+        """Empty the KV cache."""
         _bitnet.reset(self.data, self._state)
 
     def begin(self) -> int:
-        """Go to the end of the model file's prefix, the template's stored beginning; returns the position.
+        """Fill the cache with the prefix of the model file, the template's stored beginning.
 
-        Without a prefix, or with a window that is smaller, this is position 0, with an empty cache.
+        Returns the position after it, which is 0 if there is no prefix or the window is too small for it.
         """
         return _bitnet.begin(self.data, self._state)
 
     def position(self) -> int:
-        """Tokens since the last reset, a prefix included."""
+        """Count the tokens since the last reset, including those of a prefix."""
         return _bitnet.position(self.data, self._state)
 
     def feed(self, tokens: array, count: int) -> None:
         """Run the first `count` of array('H') tokens through the model.
 
-        Raises DeadlineError, with an empty cache, if `deadline` passes before the last layer is begun.
+        Raises DeadlineError if `deadline` passes before the last layer begins; the cache is empty then.
         """
         micropython.heap_lock()
         try:
@@ -242,10 +250,10 @@ class Model:
             micropython.heap_unlock()
 
     def top_k(self, allowed: bytearray, tokens: array, permille: array | None, count: int) -> int:
-        """The best `count` tokens whose bit is set in `allowed` (LSB first), best first; returns how many.
+        """Find the best `count` tokens among those whose bits are set in `allowed`, LSB first.
 
-        tokens and permille are array('H') to fill; the probabilities are those among the allowed tokens.
-        With permille=None they are not computed, which is faster.
+        Fills tokens and permille, which are array('H'), from the best token on, and returns how many there
+        are. The probabilities are those among the allowed tokens; permille=None saves their computation.
         """
         micropython.heap_lock()
         try:
@@ -253,17 +261,22 @@ class Model:
         finally:
             micropython.heap_unlock()
 
+    def logits(self, out: bytearray | array) -> None:
+        """Fill `out` with the int32 logits of all vocab_size tokens, those after the last token fed."""
+        _bitnet.logits(self.data, self._state, out)
+
     def snapshot(self) -> bytearray:
-        """A copy of the KV cache, for restore()."""
+        """Copy the KV cache, for restore()."""
         snapshot = bytearray(_bitnet.save(self.data, self._state, None))
         _bitnet.save(self.data, self._state, snapshot)
         return snapshot
 
     def restore(self, snapshot: bytearray) -> None:
+        """Put the KV cache back as it was at snapshot()."""
         _bitnet.restore(self.data, self._state, snapshot)
 
     def close(self) -> bytearray:
-        """Give up the file and the memory, which is returned; the model cannot be used afterwards."""
+        """Close the file and return the memory, for another model; this one cannot be used afterwards."""
         memory = self._state
         self.data = self._state = bytearray()
         for held in self._held:
@@ -273,7 +286,7 @@ class Model:
 
 
 def _claim_dma():
-    """A DMA channel of an RP2040; None on other chips or if all are taken: the processor then copies."""
+    """Claim a DMA channel of an RP2040. Without one (None) the processor copies."""
     try:
         return rp2.DMA() if rp2 else None
     except OSError:
@@ -281,7 +294,7 @@ def _claim_dma():
 
 
 def _open(path: str) -> tuple:
-    """The file and its bytes: in place if it lies in memory-mapped flash (ROMFS), else one copy in RAM."""
+    """Return a file and its bytes: in place if it lies in mapped flash (ROMFS), else copied to RAM."""
     if path == _RAW_FLASH:
         return None, _raw_flash()
     try:

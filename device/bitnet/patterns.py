@@ -1,24 +1,23 @@
 # Which regular expressions a rule may have: those that are quick and shallow on any phrase.
 #
-# MicroPython's re backtracks, and recurses where it may have to: an RP2040's stack is small, and nothing
-# stops a match that takes minutes. So what repeats without end must be lazy, which costs no stack, and stand
-# on a single character, at most twice on the way through a pattern; and few ways may lead through a phrase.
-# host/bitnet_cli/patterns.py is the same for the PC.
+# MicroPython's re backtracks, and calls itself where it may have to do so: an RP2040's stack is small, and
+# nothing stops a match that takes minutes. So what repeats without end must be lazy, which takes no stack,
+# and must be a single character, at most twice on a way through a pattern; and there may be few such ways.
+#
+# The host judges the rules that it makes by this file (host/bitnet_cli/patterns.py), so it is plain Python.
 
-from micropython import const
-
-_MAX_PATTERN = const(160)  # bytes
-_MAX_LOOPS = const(2)
-_MAX_WAYS = const(16)
-_MAX_LEVELS = const(40)  # of recursion
-_MAX_JUMP = const(127)  # bytes of re's code
-_MAX_NESTING = const(3)
+_MAX_PATTERN = 160  # bytes
+_MAX_LOOPS = 2
+_MAX_WAYS = 16
+_MAX_LEVELS = 40  # of recursion
+_MAX_JUMP = 127  # bytes of re's code
+_MAX_NESTING = 3
 
 _CLASSES = "dDwWsS"
 
 
 def check_line(line: str) -> None:
-    """Raises ValueError, with the reason, if a line is not `intent, pattern, slots` or `=slot, pattern`."""
+    """Check a line of a file of rules: `intent, pattern, slots` or `=slot, pattern`. Raises ValueError."""
     if any(character < " " and character != "\t" for character in line):
         raise ValueError("a line has no control characters but tabs between its columns")
     columns = line.split("\t")
@@ -40,7 +39,7 @@ def check_line(line: str) -> None:
 
 
 def check(pattern: str) -> int:
-    """The number of a pattern's groups. Raises ValueError, with the reason, if a rule may not have it."""
+    """Check a pattern; return how many groups it has. Raises ValueError if a rule may not have it."""
     if not pattern:
         raise ValueError("the pattern is empty")
     if len(pattern.encode()) > _MAX_PATTERN:
@@ -59,10 +58,10 @@ def check(pattern: str) -> int:
 
 
 class _Parser:
-    """Goes once through a pattern. What it says of a part is a tuple:
+    """Goes through a pattern once. Its methods describe a part of it by a tuple:
 
-    start: the characters with which all that the part matches begins. ways: how many ways through the part
-    one phrase can have. loops: the most of *? and +? on a way. size: bytes of re's code.
+    start: the characters with which all begins that the part matches. ways: in how many ways the part can
+    match one phrase. loops: the most of *? and +? on a way. size: bytes of re's code.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -72,13 +71,15 @@ class _Parser:
         self.levels = 0
 
     def error(self, reason: str) -> ValueError:
+        """Make an error with the place in the pattern."""
         return ValueError(f"at character {self.at + 1} of the pattern: {reason}")
 
     def peek(self) -> str:
+        """Return the next character, "" at the end."""
         return self.pattern[self.at : self.at + 1]
 
     def choice(self, nesting: int) -> tuple[str, int, int, int]:
-        """Parts with | between them, up to a closing bracket or the end."""
+        """Describe parts with | between them, up to a closing bracket or the end."""
         parts = [self._sequence(nesting)]
         while self.peek() == "|":
             self.at += 1
@@ -91,7 +92,7 @@ class _Parser:
             raise self.error(
                 "the choices up to here are too long, about 60 letters fit: make two lines of it"
             )
-        # Only choices that begin alike can both match at a place.
+        # Only choices that begin alike can both match at one place.
         ways = max(sum(b[1] for b in parts if _begin_alike(a[0], b[0])) for a in parts)
         return "", ways, max(part[2] for part in parts), size
 
@@ -109,7 +110,7 @@ class _Parser:
         return start, ways, loops, size
 
     def _repeated(self, nesting: int) -> tuple[str, int, int, int]:
-        """A character, a class, an anchor or a group, with what repeats it."""
+        """Describe a character, a class, an anchor or a group, with what repeats it."""
         first = self.peek()
         literal, ways, loops, size = self._group(nesting) if first == "(" else self._single()
         sign = self.peek()
@@ -173,7 +174,7 @@ class _Parser:
         return character, 1, 0, 2 * len(character.encode())
 
     def _escaped(self) -> str:
-        """The character after a backslash, which stays before the name of a class."""
+        """Return the character after a backslash; the name of a class keeps its backslash."""
         character = self.peek()
         self.at += 1
         if character and character in _CLASSES:
@@ -183,7 +184,7 @@ class _Parser:
         return character
 
     def _class(self) -> int:
-        """The number of entries up to the closing bracket."""
+        """Count the entries of a class up to the closing bracket."""
         if self.peek() == "^":
             self.at += 1
         count = 0

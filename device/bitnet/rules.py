@@ -1,13 +1,13 @@
-# Fallback rules: regular expressions that find intent and slots of a phrase when the model cannot.
+# Fallback rules: regular expressions that find the intent and the slots of a phrase when the model cannot.
 #
-# A file of rules is text, one rule a line, its columns separated by tabs; the first rule that matches wins:
+# A file of rules is text. Each line is a rule, with tabs between its columns; the first that matches wins:
 #
 #     # comment
-#     intent<TAB>pattern[<TAB>slots]   the names of slots: of the pattern's groups in order, then others
+#     intent<TAB>pattern[<TAB>slots]   names of slots: first those of the pattern's groups, then others
 #     =slot<TAB>pattern                finds a slot that no group has given; the value is the first group
 #
-# Patterns meet phrases in the form of normalize(). The subset of regular expressions is that of patterns.py.
-# A file is read line by line whenever a phrase is to be matched, so that rules take no RAM while they rest.
+# Patterns are matched with what normalize() makes of a phrase. patterns.py says which regular expressions may
+# be patterns. A file is read line by line whenever a phrase is to be matched, so rules take no RAM otherwise.
 
 import re
 from collections import OrderedDict
@@ -21,7 +21,7 @@ USER_RULES = "/user.rules"
 _SUFFIX = ".rules"
 _MAX_TEXT = const(255)
 _MAX_LINE = const(255)
-_NO_RULE = b"#="  # what lines that are no rules of intents begin with
+_NO_RULE = b"#="  # the beginnings of lines that are no rules of intents
 _SLOT = const(0x3D)  # "="
 
 _NEWLINE = const(0x0A)
@@ -30,17 +30,17 @@ _MINUS = const(0x2D)
 _QUOTE = const(0x27)
 _PERCENT = const(0x25)
 _NON_ASCII = const(0x80)
-# Between digits these belong to a number or a time of day.
+# Between digits, these belong to a number or a time of day.
 _INNER = b".,:"
 _CURLY_QUOTE = b"\xe2\x80\x99"
-# What re raises for a pattern that it cannot take, or that would need too much stack or heap.
+# What re raises for a pattern that it does not take, or that needs too much stack or heap.
 _FAULTS = (ValueError, RuntimeError, MemoryError)
 
 
 class Rules:
-    """The user's rules and, after them, the default ones; both files may be missing.
+    """The user's rules and, after them, the default ones; either file may be missing.
 
-    path: the default rules; None: the first .rules file in /rom, /models and /.
+    path: the file of the default rules; None for the first .rules file in /rom, /models and /.
     """
 
     def __init__(self, path: str | None = None, user_path: str = USER_RULES) -> None:
@@ -49,9 +49,9 @@ class Rules:
         self.skipped = 0  # lines that the last match() could not use
 
     def match(self, text: str | bytes) -> tuple | None:
-        """(intent, {slot: value as it stands in the text}) by the first rule that matches, or None.
+        """Return (intent, {slot: value as it stands in the text}) by the first rule that matches, or None.
 
-        Phrases of more than 255 bytes match nothing. Whatever the files hold, nothing is raised.
+        A phrase of more than 255 bytes matches nothing. Raises nothing, whatever the files hold.
         """
         if isinstance(text, str):
             text = text.encode()
@@ -76,15 +76,15 @@ class Rules:
             return None
 
     def lines(self):
-        """Yields the user's lines as bytes, the first of which is number 1; None for one that is too long."""
+        """Yield the user's lines as bytes, from number 1 on; None for one that is too long."""
         file = _open(self.user_path)
         if file is not None:
             with file:
                 yield from _lines(file)
 
     def add(self, line: str) -> None:
-        """Append a line to the user's rules. Raises ValueError if it is no rule, with the reason."""
-        from .patterns import check_line  # noqa: PLC0415 (only who edits rules pays for it)
+        """Append a line to the user's rules. Raises ValueError with the reason if it is no rule."""
+        from .patterns import check_line  # noqa: PLC0415 (it takes RAM only where rules are edited)
 
         if len(line.encode()) > _MAX_LINE:
             raise ValueError(f"a rule has at most {_MAX_LINE} bytes")
@@ -92,13 +92,13 @@ class Rules:
         self._rewrite(0, line.encode())
 
     def remove(self, number: int) -> None:
-        """Remove the user's line of this number. Raises ValueError if there is none."""
+        """Remove the user's line with this number. Raises ValueError if there is none."""
         if not 1 <= number <= sum(1 for _ in self.lines()):
             raise ValueError(f"there is no rule {number}")
         self._rewrite(number, None)
 
     def _rewrite(self, left_out: int, added: bytes | None) -> None:
-        """Write the user's file anew; a power cut leaves the old one or the new one."""
+        """Write the user's file anew, without one line and with another."""
         with storage.create(self.user_path) as file:
             for number, line in enumerate(self.lines(), 1):
                 if number != left_out and line is not None:
@@ -108,7 +108,7 @@ class Rules:
         storage.commit(self.user_path)
 
     def _walk(self, visit):
-        """Call visit with each line of both files until it returns something; returns that, or None."""
+        """Call visit with each line of both files until it returns something; return that, or None."""
         for path in (self.user_path, self.path):
             file = _open(path)
             if file is not None:
@@ -131,10 +131,10 @@ class Rules:
 
 
 def normalize(text: bytes) -> tuple:
-    """The phrase as patterns see it, and the place in `text` of each of its bytes, as a bytearray.
+    """Return a phrase as patterns see it, and for each of its bytes the place in `text`, as a bytearray.
 
-    Small letters, one space between words and at both ends, no apostrophes and no punctuation but that of
-    numbers ("-3", "21.5", "6:30"), whose units stand apart: "What's 21°C?" is " whats 21 °c ".
+    It has small letters, one space between words and at both ends, no apostrophes, and no punctuation except
+    that of numbers ("-3", "21.5", "6:30"), whose units stand apart: "What's 21°C?" becomes " whats 21 °c ".
     """
     phrase, places = bytearray(b" "), bytearray(1)
     at = 0
@@ -192,7 +192,7 @@ def _open(path: str | None):
 
 
 def _lines(file):
-    """Yields lines without their ends, None for one that is too long, up to where the file is damaged."""
+    """Yield lines without their ends, None for one that is too long, up to where the file is damaged."""
     while True:
         try:
             line = part = file.readline(_MAX_LINE + 1)
@@ -206,7 +206,7 @@ def _lines(file):
 
 
 def _try_rule(line: bytes | None, phrase: bytes) -> tuple | None:
-    """(intent, names of its slots, values of those that the pattern's groups give) if a line's rule matches.
+    """Return intent, names of its slots, and the values that groups give if a line's rule matches, or None.
 
     Raises one of _FAULTS if the line is damaged.
     """
@@ -225,7 +225,7 @@ def _try_rule(line: bytes | None, phrase: bytes) -> tuple | None:
 
 
 def _try_slot(line: bytes | None, phrase: bytes, names: list, values: dict) -> bool | None:
-    """Take the value of a slot from a line, if it has one that is still wanted; True if none is any more."""
+    """Add the value that a line gives for a wanted slot; return True if no more are wanted."""
     if line and line[0] == _SLOT:
         slot, pattern = line[1:].split(b"\t")
         name = str(slot, "utf-8")
@@ -238,7 +238,7 @@ def _try_slot(line: bytes | None, phrase: bytes, names: list, values: dict) -> b
 
 
 def _search(pattern: bytes, phrase: bytes) -> list | None:
-    """The groups of a match, without spaces around them; None if there is no match."""
+    """Return the groups of a match, without spaces around them; None if there is no match."""
     match = re.compile(pattern).search(phrase)
     if match is None:
         return None
@@ -252,9 +252,9 @@ def _search(pattern: bytes, phrase: bytes) -> list | None:
 
 
 def _original(value: bytes, phrase: bytes, places: bytearray, text: bytes) -> str | None:
-    """A value as it stands in the text; if it stands there more than once, in the first place.
+    """Return a value as it stands in the text; if it stands there more than once, in the first place.
 
-    On boards a match does not say where its groups begin.
+    On boards, a match does not say where its groups begin.
     """
     at = phrase.find(b" " + value + b" ") + 1 or phrase.find(value)
     original = text[places[at] : places[at + len(value) - 1] + 1]

@@ -1,4 +1,4 @@
-# A conversation of single requests: template, prompt, answer.
+# Requests to a model: template, prompt, answer.
 
 import time
 from array import array
@@ -10,27 +10,29 @@ from .intents import Labels, ReplyReader
 from .model import Model, ModelError
 from .tokenizer import Tokenizer
 
-# intent: its name. confidence: permille. slots: {name: value as the phrase has it}, in the reply's order.
-# source: what answered. prompt_tokens: length of the prompt, its fixed beginning included.
+# intent: its name. confidence: in permille. slots: {name: value as it stands in the phrase}, in the order of
+# the reply. source: "model", "cache" or "rule". prompt_tokens: of the whole prompt, with its fixed beginning.
 Answer = namedtuple("Answer", ("intent", "confidence", "slots", "source", "latency_ms", "prompt_tokens"))
 
 
 class Session:
-    """Answers phrases with one model, each independent of those before it.
+    """Answers phrases with one model, each independently of those before it.
 
-    Requests start from the KV cache after the template's beginning, `<|system|>`, the system text and
-    `<|user|>`. The model file has it stored; if not, or if the window is too small for it, the beginning is
-    run through the model once, here, and a snapshot kept.
+    capacity: bytes of the longest phrase, and one. Raises ModelError if the model cannot answer.
+
+    Requests start from the KV cache as it is after the beginning of the template: `<|system|>`, the system
+    text and `<|user|>`. The model file has it stored. If not, or if the window is too small for it, the
+    beginning is run through the model once, at the start, and a snapshot of the cache is kept.
     """
 
     def __init__(self, model: Model, capacity: int = 256) -> None:
         self.model = model
         self.latency_ms = 0  # of the last request
         self.prompt_tokens = 0  # of the last request
-        self.fed_tokens = 0  # of the last infer(): those that were computed, in the prompt and the reply
+        self.fed_tokens = 0  # that the last infer() has computed, in the prompt and in the reply
         self.requests = 0
         self.turns = 0  # of the conversation
-        self.unknown = ""  # the intent that says so
+        self.unknown = ""  # the intent that means "none of these"
         self.labels: Labels | None = None
         if not model.tokenizer[1]:
             raise ModelError(model.path + ": the model has no tokenizer")
@@ -46,24 +48,27 @@ class Session:
             self.labels = Labels(model.data, model.labels[0], model.labels[1], model.vocab_size)
             self._reply = ReplyReader(model, self.tokenizer, self.labels)
             self.unknown = self._intent_name(self._reply.unknown)
-        # None if Model.begin() is enough: the template begins in the model file, or there is no template.
+        # None if Model.begin() is enough: the model file has the beginning stored, or there is no template.
         self._snapshot: bytearray | None = None
         if not model.begin() and self.labels is not None:
             self._begin_with(self._system_text())
             self._snapshot = model.snapshot()
 
     def infer(self, text: str | bytes, features: array | None = None, deadline_ms: int = 0) -> Answer:
-        """The answer to a phrase of fewer than `capacity` bytes (ValueError) of UTF-8 (UnicodeError).
+        """Answer a phrase of UTF-8 that has fewer than `capacity` bytes.
 
-        features: tokens to go before those of the phrase, as Features.tokens() gives them; the phrase may
-        then be empty. Raises DeadlineError if that takes longer than deadline_ms; 0: as long as it takes.
+        features: tokens to go before those of the phrase, as Features.tokens() returns them; the phrase may
+        then be empty. deadline_ms: how long it may take, 0 for as long as it does.
+
+        Raises DeadlineError after that time, ValueError for a phrase that is too long, UnicodeError for one
+        that is not UTF-8, and ModelError if the model has no intents.
         """
         if self.labels is None:
             raise ModelError("the model has no intents")
         text = self._checked(text)
         started = time.ticks_ms()
         self.model.deadline = time.ticks_add(started, deadline_ms) if deadline_ms else None
-        # The promise is no allocation per token; the lock keeps it.
+        # No token may allocate memory, and with the lock none can.
         micropython.heap_lock()
         try:
             count = self._feed_prompt(text, features)
@@ -77,16 +82,19 @@ class Session:
         return self._answer(text)
 
     def generate(self, text: str | bytes, max_tokens: int = 32, features: array | None = None):
-        """Yields what the model says to a text, unconstrained, as pieces of UTF-8, each a token."""
+        """Yield what the model says to a text, unconstrained, as pieces of UTF-8, one for each token.
+
+        Raises ValueError or UnicodeError as infer() does.
+        """
         started = time.ticks_ms()
         self._feed_prompt(self._checked(text), features)
         yield from self._continue(max_tokens, started)
 
     def chat(self, text: str | bytes, max_tokens: int = 32, system: bytes | None = None):
-        """A turn of a conversation, over the sliding window; yields as generate() does.
+        """Take a turn of a conversation, which may outgrow the window; yield what generate() yields.
 
-        A system text begins a conversation; without one the first turn has the model's own. Other requests
-        end it.
+        A system text begins a new conversation; the first turn without one has the model's own. Any other
+        request ends the conversation. Raises ModelError if the model has no roles.
         """
         labels = self.labels
         if labels is None:
@@ -108,7 +116,7 @@ class Session:
         self.turns = turns
 
     def _continue(self, max_tokens: int, started: int):
-        """What the model says next."""
+        """Yield what the model says next, and feed it that."""
         self.requests += 1
         everything = bytearray(b"\xff" * ((self.model.vocab_size + 7) // 8))
         for _ in range(max_tokens):
@@ -126,6 +134,7 @@ class Session:
         self.latency_ms = self.prompt_tokens = self.requests = 0
 
     def _checked(self, text: str | bytes) -> bytes:
+        """Return a text as bytes. Raises ValueError if it is too long, UnicodeError if it is not UTF-8."""
         if isinstance(text, str):
             text = text.encode()
         else:
@@ -135,7 +144,7 @@ class Session:
         return text
 
     def _feed_prompt(self, text: bytes, features: array | None) -> int:
-        """Feed the template with features and text; returns the tokens of the text alone."""
+        """Feed the template with features and text; return how many tokens the text has."""
         tokenizer, model = self.tokenizer, self.model
         count = prompt = tokenizer.encode(text)
         if self.labels is not None:
@@ -159,6 +168,7 @@ class Session:
         self._feed_one(self.labels.user)
 
     def _begin(self) -> None:
+        """Go to the end of the template's beginning."""
         self.turns = 0
         if self._snapshot is None:
             self.model.begin()

@@ -19,15 +19,17 @@ WORD_END = const(2)
 
 
 def u16_table(data: bytes | bytearray | memoryview, offset: int, count: int):
-    """`count` little-endian u16 at an offset of a buffer, to be indexed."""
+    """Return `count` little-endian u16 at an offset of a buffer, to be read by their index."""
     return uctypes.struct(uctypes.addressof(data) + offset, (uctypes.ARRAY, uctypes.UINT16 | count))
 
 
 class Tokenizer:
-    """Encodes texts of less than `capacity` bytes. After encode() returned n, for each k < n:
+    """Encodes texts of fewer than `capacity` bytes. When encode() has returned n, then for each k < n:
 
     tokens[k] is the token, starts[k] its first byte in " " + text, marks[k] its WORD_START and WORD_END bits;
-    starts[n] is the length of " " + text. tokens has room for one more.
+    starts[n] is the length of " " + text. There is room for one more token.
+
+    data, offset, size: the tokenizer's section in a model file. Raises ValueError if it is damaged.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Tokenizer:
         self._text = bytearray(capacity + 1)
 
     def encode(self, text: bytes) -> int:
-        """Tokenize bytes; returns the number of tokens. Allocates nothing."""
+        """Cut a text into tokens; return their number. Allocates nothing. Raises ValueError if too long."""
         length = len(text)
         if length >= self.capacity:
             raise ValueError("text too long")
@@ -69,7 +71,7 @@ class Tokenizer:
             c = text[i]
             normal[i + 1] = c + 32 if 65 <= c <= 90 else c
         length += 1
-        normal[length] = _SPACE  # ends whatever word comes last
+        normal[length] = _SPACE  # so that the last word ends somewhere
         count = start = 0
         while start < length:
             end = self._word_end(start, length)
@@ -79,7 +81,7 @@ class Tokenizer:
         return count
 
     def _word_end(self, i: int, length: int) -> int:
-        """Where the word that starts at i ends: the rules (a) to (f)."""
+        """Find the end of the word that starts at i, by the rules (a) to (f)."""
         text = self._text
         c = text[i]
         if c == _QUOTE and 97 <= text[i + 1] <= 122:
@@ -102,8 +104,8 @@ class Tokenizer:
         return i
 
     def _encode_word(self, start: int, end: int, first: int) -> int:
-        """Append the tokens of text[start:end] at tokens[first]; returns the new number of tokens."""
-        # Not in one line: more than three at once would make a tuple.
+        """Put the tokens of text[start:end] at tokens[first]; return the new number of tokens."""
+        # In two lines, because more than three values at once would make a tuple.
         text, tokens, starts = self._text, self.tokens, self.starts
         marks, ranks = self.marks, self._ranks
         last = first
@@ -139,7 +141,7 @@ class Tokenizer:
         return last
 
     def _find(self, left: int, right: int) -> int:
-        """The number of the merge of a pair, or _NONE."""
+        """Return the number of the merge of a pair, or _NONE."""
         merges = self._merges
         # 40503 = -25033 mod 2^16, and so both products stay small integers on a 32-bit board.
         slot = ((right * 30011 - left * 25033) & 0xFFFF) >> self._shift
@@ -150,25 +152,25 @@ class Tokenizer:
             slot = (slot + 1) & self._mask
 
     def text(self, token: int) -> bytes:
-        """A token's text."""
+        """Return the bytes of a token."""
         return bytes(self._blob[self._offsets[token] : self._offsets[token + 1]])
 
     def begins_with_space(self, k: int) -> bool:
-        """Whether the k-th token of the last text encoded begins with a space."""
+        """Say whether the k-th token of the last text begins with a space."""
         return self._text[self.starts[k]] == _SPACE
 
     def continues_number(self, k: int) -> bool:
-        """Whether it has no space at its beginning, and a digit at its end or right behind it."""
+        """Say whether the k-th token has no space before it, and a digit at its end or right after it."""
         if self.begins_with_space(k):
             return False
         return self.ends_number(k) or 48 <= self._text[self.starts[k + 1]] <= 57
 
     def ends_number(self, k: int) -> bool:
-        """Whether its last character is a digit."""
+        """Say whether the last character of the k-th token is a digit."""
         return 48 <= self._text[self.starts[k + 1] - 1] <= 57
 
     def begins_number(self, k: int) -> bool:
-        """Whether a digit, or a minus sign and a digit, come first after an optional space."""
+        """Say whether the k-th token begins with a digit, or a minus and a digit; a space may precede."""
         start = self.starts[k]
         if self._text[start] == _SPACE:
             start += 1

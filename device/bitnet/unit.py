@@ -1,4 +1,4 @@
-# A unit: the model and everything around it, as the configuration has it.
+# A unit: the model and everything around it, as configured.
 
 import asyncio
 import gc
@@ -23,7 +23,7 @@ _SYNC_REASONS = {fallback.NATIVE: "model", fallback.MODEL: "model", fallback.MEM
 
 
 class Unit:
-    """The parts of a unit, those that are configured; the others are None.
+    """The parts of a unit. Those that are not configured are None.
 
     fault: why there is no model, or "".
     """
@@ -39,7 +39,7 @@ class Unit:
         self.fault = ""
         self._place: tuple = (None, 0)
         self._memory: bytearray | None = None  # of a model that is no longer used
-        # The last fault that the cloud is told of, when, and how many like it have followed.
+        # The last fault that the cloud was told of, when that was, and how many like it have followed.
         self._told = ""
         self._told_at = 0
         self._untold = 0
@@ -50,21 +50,22 @@ class Unit:
 
     @property
     def session(self) -> Session | None:
+        """The session with the model, or None if there is no model."""
         return self.responder.session
 
     def config(self, name: str, default):
-        """What the host has written from config.toml."""
+        """Return a value of config.toml, which the host has written onto the board, or the default."""
         return constant("bitnet_config", name, default)
 
     def reload(self) -> None:
-        """Use the model as it was loaded last; what is wrong with it becomes the fault."""
+        """Load the last model again. What is wrong with it becomes the fault."""
         try:
             self._load(*self._place)
         except (ModelError, MemoryError) as error:
             self._fail(fallback.reason_of(error), str(error) or "not enough memory for the model")
 
     def load(self, path: str | None, window: int) -> None:
-        """Use another model or window. Raises ModelError or MemoryError, and goes on with the one before."""
+        """Load another model or window. Raises ModelError or MemoryError, and goes on with the one before."""
         before = self._place
         self._place = path or before[0], window
         try:
@@ -101,7 +102,7 @@ class Unit:
             self._tell(_SYNC_REASONS.get(reason, reason))
 
     def _tell(self, reason: str) -> None:
-        """Store a fault; one like the last only after an hour, because flash wears out."""
+        """Store a fault for the cloud; for an hour, count others like it, because flash wears out."""
         now = uptime.seconds()
         if reason == self._told and now - self._told_at < _HOUR:
             self._untold += 1
@@ -112,7 +113,7 @@ class Unit:
         self._untold = 0
 
     def infer(self, phrase: bytes, deadline_ms: int = 0):
-        """A Reply to a phrase. Raises FallbackError if nothing answers."""
+        """Answer a phrase with a Reply. deadline_ms: 0 for the responder's. Raises FallbackError."""
         features = self.features.tokens() if self.features else None
         governor = self.governor if self.governor and self.governor.policy != "fixed" else None
         if governor:
@@ -135,7 +136,7 @@ class Unit:
         return reply
 
     def _report(self, reason: str, answer: Answer, phrase: bytes) -> None:
-        """Note what the model has not answered, or does not know; the phrase only if the user agrees."""
+        """Note what the model has not answered or does not know, with the phrase if the user agrees."""
         if reason:
             self.log.add(reason)
         if self.sync and self.responder.modes & fallback.SYNC:
@@ -144,7 +145,7 @@ class Unit:
             self.sync.phrase(answer, str(phrase, "utf-8"))
 
     async def run(self) -> None:
-        """What goes on beside the commands."""
+        """Do what goes on beside the commands: feed the watchdog, keep in touch with the broker."""
         tasks = [self.watchdog.run()]
         if self.sync:
             tasks.append(self.sync.run())
@@ -154,7 +155,7 @@ class Unit:
         clock = constant("bitnet_board", "CLOCK", None)
         if clock is None:
             return None
-        from .governor import Governor  # noqa: PLC0415 (most ports cannot)
+        from .power.governor import Governor  # noqa: PLC0415 (most ports cannot)
 
         try:
             return Governor(clock)
@@ -165,7 +166,7 @@ class Unit:
         power = constant("bitnet_board", "POWER", None)
         if power is None:
             return None
-        from .energy import open_meter  # noqa: PLC0415
+        from .power.energy import open_meter  # noqa: PLC0415
 
         meter = open_meter(power)
         if meter.fault:
@@ -178,9 +179,7 @@ class Unit:
         settings = self.config("SYNC", None)
         if settings is None:
             return None
-        from .mqtt import connector  # noqa: PLC0415
-        from .queue import Queue  # noqa: PLC0415
-        from .sync import Sync  # noqa: PLC0415
+        from .cloud import Queue, Sync, connector  # noqa: PLC0415
 
         try:
             queue = Queue(storage.path(_QUEUE), settings["cap"])
@@ -199,7 +198,7 @@ class Unit:
 
 
 def _features_of(model) -> Features | None:
-    """What the model was trained with, if anything. Raises ModelError."""
+    """Return the features that the model was trained with, or None. Raises ModelError."""
     definitions = model.metadata().get("features")
     try:
         return Features(definitions) if definitions else None
@@ -210,9 +209,7 @@ def _features_of(model) -> Features | None:
 
 
 def serial_number() -> str:
-    """The chip's unique number in hexadecimal; "0" where it has none."""
+    """Return the chip's unique number in hexadecimal; "0" where it has none."""
     from binascii import hexlify  # noqa: PLC0415
-
-    import machine  # noqa: PLC0415
 
     return str(hexlify(machine.unique_id()), "ascii") if hasattr(machine, "unique_id") else "0"

@@ -4,14 +4,14 @@ import time
 
 from micropython import const
 
-_WRAP = const(0x3FFFFFFF)  # of ticks_ms(), where it is shortest
+_WRAP = const(0x3FFFFFFF)  # the largest value of ticks_ms(), on the ports where it is smallest
 
 _ticks = time.ticks_ms()
 _milliseconds = 0
 
 
 def seconds() -> int:
-    """Too few if nobody has asked for twelve days: ticks_ms() wraps around."""
+    """Return the seconds since the start; too few if nobody has asked for twelve days (_WRAP)."""
     global _ticks, _milliseconds  # noqa: PLW0603 (there is one clock)
     now = time.ticks_ms()
     # ticks_diff() takes what lies more than half a wrap ahead for the past.

@@ -12,6 +12,7 @@ def _room(path: str) -> Path:
 
 
 DEVICE = _room("device")
+DEVICE_TOOLS = DEVICE / "tools"
 NATIVE = _room("native")
 BOARDS = _room("boards")
 STOCK_MODEL = DEVICE / "models" / "home.bitnet"

@@ -38,9 +38,9 @@ class Row:
 
 def rows() -> list[Row]:
     """The table, with the docstring of each command's first handler that has one."""
-    tree = ast.parse((_AT / "commands.py").read_text(encoding="utf-8"))
+    tree = ast.parse((_AT / "table.py").read_text(encoding="utf-8"))
     docs = _docstrings(tree, "")
-    for module in ("basic", "inference", "unit"):
+    for module in ("basic", "cloud", "fallback", "inference", "power", "upkeep"):
         docs |= _docstrings(ast.parse((_AT / f"{module}.py").read_text(encoding="utf-8")), f"{module}.")
     (table,) = (
         node.value

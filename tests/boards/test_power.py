@@ -25,9 +25,9 @@ WITH_SENSOR = replace(BOARD, power=Power(750, Ina226(BUS, SDA, SCL, 0x40, 100, 1
 
 IMPORTS = f"""
 import machine, time
-from bitnet.governor import Governor, keep_i2c
-from bitnet.ina226 import *
-from bitnet.energy import Meter, open_meter
+from bitnet.power.governor import Governor, keep_i2c
+from bitnet.power.ina226 import *
+from bitnet.power.energy import Meter, open_meter
 i2c = machine.I2C({BUS}, scl=machine.Pin({SCL}), sda=machine.Pin({SDA}), freq={SCL_HZ})
 alert = machine.Pin({ALERT}, machine.Pin.IN)
 kept = keep_i2c({BUS}, {SCL}, {SDA}, {SCL_HZ})
@@ -173,7 +173,7 @@ def test_what_a_governor_refuses(unit: Unit) -> None:
 
 
 def test_a_port_without_frequencies() -> None:
-    code = f"from bitnet.governor import Governor\ntry:\n    Governor({CLOCK})\n"
+    code = f"from bitnet.power.governor import Governor\ntry:\n    Governor({CLOCK})\n"
     code += "except ValueError as error:\n    print(error)"
     done = subprocess.run(
         [simulator.micropython(), "-c", code],

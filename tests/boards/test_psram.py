@@ -23,7 +23,7 @@ TOKENS = [3, 1, 4]
 PSRAM = "from bitnet.psram import Psram, PsramError\n"
 OPEN = PSRAM + "psram = Psram(8, 9, 10)\n"
 LOAD = """
-import _bitnet, bitnet
+import bitnet
 from array import array
 try:
     model = bitnet.load()
@@ -43,7 +43,7 @@ FEED = """
 out = bytearray(4 * model.vocab_size)
 for tokens in {pieces}:
     model.feed(array("H", tokens), len(tokens))
-    _bitnet.logits(model.data, model._state, out)
+    model.logits(out)
     print(out.hex())
 """
 

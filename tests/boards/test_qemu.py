@@ -23,11 +23,10 @@ PIECES, PIECE = 4, 9  # tokens at once: most go through the model in pairs, the 
 
 # Beside checks.py, whose model this is.
 LOGITS = """
-import _bitnet
 logits = bytearray(4 * _model.vocab_size)
 for piece in {pieces}:
     _model.feed(array("H", piece), len(piece))
-    _bitnet.logits(_model.data, _model._state, logits)
+    _model.logits(logits)
     print(binascii.hexlify(logits).decode())
 """
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from bitnet_cli.boards.at import AtClient
 from bitnet_cli.emulation import simulator
-from bitnet_cli.paths import DEVICE, STOCK_MODEL
+from bitnet_cli.paths import STOCK_MODEL
 from bitnet_cli.phrases.phrases import read_phrases
 from bitnet_cli.rules import patterns
 from bitnet_cli.rules.generate import normalize, rules_path
@@ -245,12 +245,3 @@ def random_pattern(rng: random.Random) -> str:
     ]
     drawn = "".join(rng.choice(rare if rng.random() < 0.05 else pieces) for _ in range(rng.randrange(1, 12)))
     return drawn + ")" * max(0, drawn.count("(") - drawn.count(")"))
-
-
-def test_the_judges_differ_in_comments_and_const_alone() -> None:
-    """So that a fault that is mended in one is mended in the other."""
-    device, host = [
-        source[source.index("_MAX_PATTERN") :]
-        for source in ((DEVICE / "bitnet" / "patterns.py").read_text(), Path(patterns.__file__).read_text())
-    ]
-    assert re.sub(r"const\((\d+)\)", r"\1", device) == host

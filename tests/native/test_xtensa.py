@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from bitnet_cli.errors import BitnetError
-from bitnet_cli.natmod import build, debian
-from bitnet_cli.xtensa import toolchain
+from bitnet_cli.natmod import build, debian, xtensa
 
 # What all three chips have, by option of the processor (Xtensa Instruction Set Architecture, chapter 4). The
 # S2 has no loops, MAC16, S32C1I, booleans and floating point.
@@ -79,15 +78,15 @@ def test_espressifs_compiler_is_preferred(monkeypatch: pytest.MonkeyPatch, tmp_p
     executable(tmp_path / "bin" / "xtensa-esp-elf-gcc")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     with pytest.raises(BitnetError, match="xtensa-esp32s2-elf-gcc"):
-        toolchain.find(print)
+        xtensa.find(print)
 
     plugin = executable(tmp_path / "lib" / "xtensa_esp32s2.so")
-    found = toolchain.find(print)
+    found = xtensa.find(print)
     assert found.prefix == f"{tmp_path}/bin/xtensa-esp-elf-"
     assert found.environment == {"XTENSA_GNU_CONFIG": str(plugin)}
 
     executable(tmp_path / "bin" / "xtensa-esp32s2-elf-gcc")
-    found = toolchain.find(print)
+    found = xtensa.find(print)
     assert (found.prefix, found.environment) == (f"{tmp_path}/bin/xtensa-esp32s2-elf-", {})
 
 
@@ -95,7 +94,7 @@ def test_a_failed_fetch_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(debian, "mirror", lambda instead: f"file://{tmp_path}/nothing")
     with pytest.raises(BitnetError, match="put Espressif's xtensa-esp-elf toolchain on PATH"):
-        toolchain.find(print)
+        xtensa.find(print)
     assert not list((tmp_path / "bitnet-cli").iterdir())
 
 
@@ -103,4 +102,4 @@ def test_without_apt_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BitnetError, match=r"no apt-get .* put Espressif's"):
-        toolchain.find(print)
+        xtensa.find(print)

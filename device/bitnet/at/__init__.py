@@ -1,4 +1,4 @@
-# The AT command service; parser.py knows the syntax, service.py the commands.
+# The AT command service: parser.py knows the syntax, table.py the commands; service.py answers.
 
 from .service import Service
 

@@ -1,4 +1,7 @@
-# Handlers of the commands that every modem has. What device/README.md says of a command is its docstring.
+# Handlers of the commands that every modem has.
+#
+# The docstrings of handlers are the documentation of the commands: what a command does, then examples, which
+# tests/boards/at_docs.py runs.
 
 import sys
 
@@ -14,7 +17,7 @@ def nothing(channel) -> None:
 
 
 def echo(channel) -> tuple:
-    """Echo off (as at the start) or on.
+    """Turns the echo off (as at the start) or on.
 
     ATE0
     """
@@ -30,7 +33,7 @@ def echo_off(channel) -> None:
 
 
 def verbose(channel) -> tuple:
-    """Result codes as numbers without frames (`0` for `OK`, `4` for `ERROR`), or as words.
+    """Sends result codes as numbers without frames (`0` for `OK`, `4` for `ERROR`), or as words.
 
     ATV1
     """
@@ -46,7 +49,7 @@ def verbose_off(channel) -> None:
 
 
 def identify(channel) -> tuple:
-    """Product and MicroPython versions.
+    """Tells the versions of the product and of MicroPython.
 
     ATI
     """
@@ -55,7 +58,7 @@ def identify(channel) -> tuple:
 
 
 def restore_saved(channel) -> None:
-    """Settings as `AT&W` has saved them.
+    """Restores the settings that `AT&W` has saved.
 
     ATZ
     """
@@ -63,7 +66,7 @@ def restore_saved(channel) -> None:
 
 
 def restore_factory(channel) -> None:
-    """Settings as the unit was built; what is saved stays until `AT&W`.
+    """Restores the settings that the unit was built with; those that are saved stay so until `AT&W`.
 
     AT&F
     """
@@ -71,7 +74,7 @@ def restore_factory(channel) -> None:
 
 
 def save(channel) -> None:
-    """Save the settings: echo, verbosity, errors, fallback and DVFS.
+    """Saves the settings: echo, verbosity, errors, fallback and DVFS.
 
     AT&W
     """
@@ -79,7 +82,7 @@ def save(channel) -> None:
 
 
 def manufacturer(channel) -> tuple:
-    """Who made it.
+    """Names the manufacturer.
 
     AT+GMI
     """
@@ -87,7 +90,7 @@ def manufacturer(channel) -> tuple:
 
 
 def machine(channel) -> tuple:
-    """The board.
+    """Names the board.
 
     AT+GMM
     """
@@ -95,7 +98,7 @@ def machine(channel) -> tuple:
 
 
 def version(channel) -> tuple:
-    """The package's version.
+    """Tells the version of the package.
 
     AT+GMR
     """
@@ -103,7 +106,7 @@ def version(channel) -> tuple:
 
 
 def chip(channel) -> tuple:
-    """The chip's serial number, `0` if it has none.
+    """Tells the chip's serial number, `0` if it has none.
 
     AT+GSN
     """
@@ -111,7 +114,7 @@ def chip(channel) -> tuple:
 
 
 def cmee(channel) -> tuple:
-    """Errors as `ERROR`, as codes or as texts.
+    """Reports errors as `ERROR`, as codes or as texts.
 
     AT+CMEE=2
     AT+STAT

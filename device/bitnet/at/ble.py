@@ -1,11 +1,11 @@
-# AT commands over Bluetooth Low Energy, by the Nordic UART Service: one client at a time. Nobody has to pair.
+# AT commands over Bluetooth Low Energy, by the Nordic UART Service: one client at a time, without pairing.
 
 import asyncio
 
 import bluetooth
 from micropython import const
 
-_CONNECTED = const(1)  # _IRQ_CENTRAL_CONNECT and so on
+_CONNECTED = const(1)  # MicroPython's _IRQ_CENTRAL_CONNECT, and so on
 _DISCONNECTED = const(2)
 _WRITTEN = const(3)
 _MTU_EXCHANGED = const(21)
@@ -15,15 +15,15 @@ _SERVICE = "6E400001-B5A3-F393-E0A9-E50E24DCCA9E"
 _TO_UNIT = "6E400002-B5A3-F393-E0A9-E50E24DCCA9E"
 _FROM_UNIT = "6E400003-B5A3-F393-E0A9-E50E24DCCA9E"
 
-_BUFFER = const(512)  # bytes that wait to be read; what comes on top of them is lost
+_BUFFER = const(512)  # for bytes that wait to be read; more are lost
 _LEAST_MTU = const(23)
-_HEADER = const(3)  # bytes of a packet that are not ours
+_HEADER = const(3)  # bytes of a packet that the protocol takes
 _ADVERTISE_US = const(250000)
 _RETRY_MS = const(10)
 
 
 async def serve(service, name: str) -> None:
-    """Advertise under a name, and serve whoever connects."""
+    """Advertise under a name, and serve whoever connects, one after the other."""
     stream = _Stream(name.encode())
     while True:
         await stream.wait_for_client()
@@ -31,14 +31,14 @@ async def serve(service, name: str) -> None:
 
 
 class _Stream:
-    """Reader and writer in one, for one client after the other."""
+    """A reader and a writer in one, for one client after the other."""
 
     def __init__(self, name: bytes) -> None:
         self._ble = bluetooth.BLE()
         self._changed = asyncio.ThreadSafeFlag()
         self._client: int | None = None
         self._connections = 0
-        self._served = 0  # of them: the one that is, or was
+        self._served = 0  # the number of the connection that is served, or was served last
         self._mtu = _LEAST_MTU
         self._to_send = bytearray()
         self._advertisement = b"\x02\x01\x06" + bytes((len(name) + 1, 9)) + name
@@ -69,18 +69,19 @@ class _Stream:
         self._changed.set()
 
     async def wait_for_client(self) -> None:
+        """Wait until a client has connected, and drop what the one before has left."""
         while self._client is None:
             await self._changed.wait()
         self._served = self._connections
         self._to_send = bytearray()
-        self._ble.gatts_read(self._to_unit)  # what the one before has left
+        self._ble.gatts_read(self._to_unit)
 
     def _present(self) -> int | None:
-        """The client that is served, if another has not come meanwhile."""
+        """Return the client that is served, or None if it has gone, even if another has come since."""
         return self._client if self._served == self._connections else None
 
     async def read(self, most: int) -> bytes:
-        """What has come, which may be more than `most` bytes; nothing when the client has gone."""
+        """Return what has come, which may be more than `most` bytes; nothing if the client has gone."""
         while self._present() is not None:
             data = self._ble.gatts_read(self._to_unit)
             if data:
@@ -100,7 +101,7 @@ class _Stream:
                 raise OSError("the client has gone")
             try:
                 self._ble.gatts_notify(client, self._from_unit, bytes(self._to_send[:size]))
-            except OSError:  # no room for it in the stack yet
+            except OSError:  # the radio has no room for it yet
                 await asyncio.sleep_ms(_RETRY_MS)
                 continue
             self._to_send = self._to_send[size:]

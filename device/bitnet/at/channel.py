@@ -23,13 +23,13 @@ _NUMBERS = (b"0\r", b"4\r")
 class Channel:
     """Serves one client. A slow command runs beside the reading, so that the client hears `busy p...`.
 
-    service: what all channels share. reader, writer: an asyncio stream, or what behaves like one.
+    service: what all channels share. reader, writer: asyncio streams, or objects that behave like them.
     """
 
     def __init__(self, service, reader, writer) -> None:
         self.service = service
         self.unit = service.unit
-        # Off until asked for: a machine that sends without reading would block on the echoes.
+        # The echo is off until somebody asks for it: a machine that sends without reading would block on it.
         self.echo = 0
         self.verbose = 1
         self.cmee = 0
@@ -47,14 +47,14 @@ class Channel:
         self._announcing: asyncio.Task | None = None
 
     async def serve(self) -> None:
-        """Until the client is gone: raises OSError, or returns."""
+        """Answer the client until it has gone, which ends in a return or in OSError."""
         try:
             while self._at < len(self._chunk) or await self._fill():
                 try:
                     await self._read_line()
                 except OSError:
-                    raise  # the client's
-                except Exception as error:  # what one client does must not silence the unit
+                    raise  # the client has gone
+                except Exception as error:  # what one client sends must not silence the unit
                     self._at = len(self._chunk)
                     self.unit.log.add("at", str(error) or "memory full")
         finally:
@@ -62,7 +62,7 @@ class Channel:
                 self._task.cancel()
 
     async def _read_line(self) -> None:
-        """Take what has come up to the end of a line, and answer that."""
+        """Read what has come, up to the end of a line, and answer that line."""
         at, was_empty = self._at, self._lines.is_empty
         line, self._at = self._lines.read(self._chunk, at)
         if self.echo:
@@ -71,17 +71,18 @@ class Channel:
             await self._take(line)
 
     async def _echo(self, typed: bytes, at_beginning: bool) -> None:
-        """Nothing gets into a reply, not even the LF that may follow a line's CR."""
+        """Echo what was typed, but never into a reply: that goes for an LF after a line's CR, too."""
         if not (self._is_answering or self._is_sending) and not (at_beginning and typed == b"\n"):
             await self._send(typed)
 
     async def _fill(self) -> bool:
+        """Wait for more bytes; return False if the client has gone."""
         self._chunk = await self._reader.read(_CHUNK)
         self._at = 0
         return bool(self._chunk)
 
     async def _take(self, line: bytes) -> None:
-        """Answer a line, or see to it that it is answered. It waits for a slow command, ours or another's."""
+        """Answer a line as soon as no slow command runs. A slow one is started, and not waited for."""
         if line == parser.REPEAT:
             line = self._last
         self._last = line
@@ -103,9 +104,9 @@ class Channel:
             await answering
 
     async def _answer(self, command, handler, arguments: tuple) -> None:
-        """Run a command and send its reply, whatever happens with one final result code."""
+        """Run a command and send its reply, which ends with one final result code whatever happens."""
         if self._announcing is not None:
-            await self._announcing  # or the reply would pile up behind it
+            await self._announcing  # which is being sent: the reply would have to be kept meanwhile
             self._announcing = None
         async with self.service.turn(command):
             self._is_answering = True
@@ -120,7 +121,7 @@ class Channel:
                         await asyncio.sleep_ms(0)
                     else:
                         await self.send(line)
-            except Exception as fault:  # an unforeseen one must not silence the unit
+            except Exception as fault:  # even one that nobody has foreseen must not silence the unit
                 error = fault
             try:
                 await self._finish(error)
@@ -130,7 +131,7 @@ class Channel:
                 await self._send_urcs()
 
     async def _receive(self, bulk: Bulk):
-        """The bytes a command asks for; returns the lines of its reply. Raises AtError."""
+        """Receive the bytes that a command asks for; return the lines of its reply. Raises AtError."""
         await self._send_code(_OK)
         await self._send(b"\r\n>" if self.verbose else b">")
         fault: Exception | None = None
@@ -148,7 +149,7 @@ class Channel:
                 if fault is None:
                     try:
                         bulk.take(piece)
-                    except Exception as error:  # the bytes that still come are no commands
+                    except Exception as error:  # for later: the bytes that still come are no commands
                         fault = error
             if fault is not None:
                 raise fault
@@ -167,7 +168,7 @@ class Channel:
         return bulk.done()
 
     async def _wait_for_data(self) -> bool:
-        """The watchdog does not bite meanwhile: it is the client who is slow."""
+        """Wait for more bytes without the watchdog: it is the client that is slow, not the unit."""
         self.unit.watchdog.end()
         try:
             return await asyncio.wait_for(self._fill(), _BULK_TIMEOUT)
@@ -175,16 +176,16 @@ class Channel:
             self.unit.watchdog.begin()
 
     async def send(self, line: str | bytes) -> None:
-        """A line of information."""
+        """Send a line of information."""
         if isinstance(line, str):
             line = line.encode()
-        # At once: nothing comes between a line and its frame.
+        # In one piece, so that nothing comes between a line and its frame.
         await self._send(b"\r\n" + line + b"\r\n" if self.verbose else line + b"\r\n")
 
     async def _send(self, data: bytes) -> None:
-        """What comes while something else is on its way goes right after that, by the hand of its sender."""
+        """Send bytes; if others are being sent, leave these to whoever sends those."""
         self.service.progress()
-        if self._is_sending:  # a stream loses what is written while it drains
+        if self._is_sending:  # a stream would lose what is written while it drains
             self._late.append(data)
             return
         self._is_sending = True
@@ -197,7 +198,7 @@ class Channel:
             self._is_sending = False
 
     async def _finish(self, error: Exception | None) -> None:
-        """The final result code."""
+        """Send the final result code: OK, or that of an error."""
         if error is None:
             await self._send_code(_OK)
             return
@@ -217,7 +218,10 @@ class Channel:
         await self._send((_WORDS if self.verbose else _NUMBERS)[code != _OK])
 
     def announce(self, line: bytes) -> None:
-        """Send an unsolicited result code, after the reply that is on its way."""
+        """Send a line that the client has not asked for, after the reply that is being sent.
+
+        If too many lines wait, the oldest is dropped.
+        """
         if len(self._urcs) == _URCS:
             self._urcs.pop(0)
         self._urcs.append(line)

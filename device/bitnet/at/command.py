@@ -1,4 +1,5 @@
-# Rows of the command table. Handlers get the channel and the parameters, and return or yield lines to send.
+# Rows of the command table. Handlers get the channel and the parameters, and return or yield lines to send;
+# those of settings get the holder of the values instead of the channel.
 
 from .parser import NOT_SUPPORTED, READ, RUN, SET, TEST, AtError, SyntaxFault, escape
 
@@ -6,7 +7,8 @@ from .parser import NOT_SUPPORTED, READ, RUN, SET, TEST, AtError, SyntaxFault, e
 class Command:
     """A command and the forms it has. The test form describes `params`, the parameters of the set form.
 
-    A slow one's handler is a generator; between its lines other channels are served, None is no line.
+    A slow command's handler is a generator; between its lines other channels are served. It yields None to
+    let them be served although it has no line yet.
     """
 
     is_slow = False
@@ -20,7 +22,7 @@ class Command:
         self.is_slow = slow
 
     def handler(self, form: int, arguments: tuple) -> tuple:
-        """What to call for a form, and the parameters for it. Raises SyntaxFault or AtError."""
+        """Return what to call for a form, and the parameters for it. Raises SyntaxFault or AtError."""
         if form == TEST:
             return self._describe, ()
         handler = self._set if form == SET else self._read if form == READ else self._run
@@ -29,14 +31,14 @@ class Command:
         return handler, self.values(arguments) if form == SET else ()
 
     def values(self, arguments: tuple) -> list:
-        """The arguments as the parameters want them."""
+        """Convert arguments to what the parameters ask for. Raises SyntaxFault."""
         if len(arguments) > len(self.params):
             raise SyntaxFault
         given = len(arguments)
         return [p.value(arguments[i] if i < given else None) for i, p in enumerate(self.params)]
 
     def forms(self) -> list:
-        """The forms that do something, as RUN, READ and SET."""
+        """Return the forms that do something, as RUN, READ and SET."""
         handlers = ((RUN, self._run), (READ, self._read), (SET, self._set))
         return [form for form, handler in handlers if handler]
 
@@ -47,40 +49,50 @@ class Command:
 class Setting(Command):
     """A command that reads and sets values, which AT&W keeps.
 
-    get(channel) returns them, apply(channel, *values) puts them into effect or raises. A local one is the
-    channel's, others are the unit's. factory: the values that AT&F brings back. One that is kept does not
-    wait for AT&W, and ATZ and AT&F leave it.
+    The values have a holder: the channel if the setting is local, else the unit. get(holder) returns them,
+    apply(holder, *values) puts them into effect or raises. factory: the values that AT&F brings back. A
+    setting that is kept does not wait for AT&W, and ATZ and AT&F leave it alone.
     """
 
     def __init__(
         self, name: str, params, get, apply, factory: tuple, local: bool = False, kept: bool = False, run=None
     ) -> None:
-        super().__init__(name, params, run, self._answer, self._keep if kept else apply)
-        self.get = get
-        self.apply = apply
+        super().__init__(name, params, run, self._answer, self._keep if kept else self._change)
+        self._get = get
+        self._apply = apply
         self.factory = factory
         self.is_local = local
         self.is_kept = kept
 
+    def current(self, channel) -> tuple:
+        """Return the values that a channel sees now."""
+        return self._get(self._holder(channel))
+
+    def restore(self, holder, values) -> None:
+        """Apply values of a profile to the channel or the unit. Raises what the set form raises."""
+        self._apply(holder, *self.values(tuple(v.encode() if isinstance(v, str) else v for v in values)))
+
+    def _holder(self, channel):
+        return channel if self.is_local else channel.unit
+
     def _answer(self, channel) -> tuple:
-        return (information(self.name, *self.get(channel)),)
+        return (information(self.name, *self.current(channel)),)
+
+    def _change(self, channel, *values) -> None:
+        self._apply(self._holder(channel), *values)
 
     def _keep(self, channel, *values) -> None:
         try:
-            self.apply(channel, *values)
-        finally:  # a withdrawal holds, also if it could not be carried out to its end
+            self._change(channel, *values)
+        finally:  # a consent that was withdrawn stays so, even if what it covered could not all be dropped
             channel.service.keep(self, channel)
-
-    def restore(self, channel, values) -> None:
-        """Apply values of a profile. Raises as set does."""
-        self.apply(channel, *self.values(tuple(v.encode() if isinstance(v, str) else v for v in values)))
 
 
 class Bulk:
     """What a handler returns to get bytes: `size` of them go to take(), in pieces, and then done() is called.
 
-    crc32: of the bytes, or None if the client has not told it. done() returns lines as handlers do; abort()
-    is called instead if not all bytes come, or others than were announced.
+    crc32: what the client says that the bytes' CRC-32 is, or None. done() returns lines as handlers do;
+    abort() is called instead if bytes are missing or the checksum differs.
     """
 
     def __init__(self, size: int, crc32: int | None, take, done, abort) -> None:
@@ -92,7 +104,7 @@ class Bulk:
 
 
 def information(name: str, *values) -> bytes:
-    """A line of information: texts are quoted."""
+    """Make a line of information from a name and its values: texts are quoted, numbers are decimal."""
     fields = []
     for value in values:
         text = value.encode() if isinstance(value, str) else value

@@ -21,7 +21,7 @@ def _require_session(channel):
 
 
 def model(channel) -> tuple:
-    """The model: name, bytes, CRC-32, kind of weights, vocabulary, width, layers, window, intents.
+    """Describes the model: name, bytes, CRC-32, kind of weights, vocabulary, width, layers, window, intents.
     Setting a path loads that model.
 
     AT+MODEL?
@@ -49,7 +49,7 @@ def load_model(channel, path: bytes) -> None:
 
 
 def context(channel) -> tuple:
-    """Positions of the KV cache, and bits of its numbers. Setting it loads the model again.
+    """Tells the positions of the KV cache, and the bits of its numbers. Setting it loads the model again.
 
     AT+CTX?
     AT+CTX=16
@@ -63,8 +63,8 @@ def set_context(channel, window: int, bits: int) -> None:
 
 
 def infer(channel, text: bytes, deadline_ms: int) -> tuple:
-    """The answer to a phrase: intent, confidence in permille, slots, source (`model`, `cache` or
-    `rule`), ms, tokens of the prompt, seconds since it was cached.
+    """Answers a phrase: intent, confidence in permille, slots, source (`model`, `cache` or `rule`), ms,
+    tokens of the prompt, seconds since it was cached.
 
     AT+INFER="Set the kitchen to 21 degrees"
     AT+INFER="What's the temp?",1000
@@ -73,7 +73,7 @@ def infer(channel, text: bytes, deadline_ms: int) -> tuple:
     if session and session.labels is None:
         raise AtError(parser.NO_INTENTS)
     answer, _, age = channel.unit.infer(text, deadline_ms)
-    # Separators inside a value are escaped: split first, then unescape.
+    # Separators inside a value are escaped, so that a client can split first and unescape then.
     slots = b";".join(
         escape(name.encode(), b"=;") + b"=" + escape(value.encode(), b"=;")
         for name, value in answer.slots.items()
@@ -93,7 +93,7 @@ def infer(channel, text: bytes, deadline_ms: int) -> tuple:
 
 
 def generate(channel, text: bytes, max_tokens: int):
-    """What the model says to a text, unconstrained, token by token.
+    """Continues a text as the model would, unconstrained, token by token.
 
     AT+GEN="hello",3
     """
@@ -101,8 +101,8 @@ def generate(channel, text: bytes, max_tokens: int):
 
 
 def turns(channel) -> tuple:
-    """A turn of a conversation; another system text begins a new one. Reading: turns, and tokens since
-    the beginning. `AT+INFER` and `AT+GEN` end it.
+    """Takes a turn of a conversation; another system text begins a new one. Reading it tells the turns, and
+    the tokens since the beginning. `AT+INFER` and `AT+GEN` end the conversation.
 
     AT+CHAT="hello",2,"You are a sensor assistant."
     AT+CHAT="and now?",2
@@ -118,14 +118,14 @@ def chat(channel, text: bytes, max_tokens: int, system: bytes):
 
 
 def _pieces(name: str, pieces):
-    # A token may end inside a character, so a line holds no raw UTF-8.
+    # A token may end inside a character, so nothing but ASCII goes into a line as it is.
     for piece in pieces:
         yield b'%s: "%s"' % (name.encode(), escape(piece, _NOT_ASCII))
 
 
 def reset(channel) -> None:
-    """Forgets the conversation, the cache and the statistics; a model that failed is loaded
-    again.
+    """Forgets the conversation, the cache and the statistics; loads the model again if it has
+    failed.
 
     AT+RESET
     """
@@ -137,8 +137,8 @@ def reset(channel) -> None:
 
 
 def features(channel):
-    """Sensor readings for the model's features: channel and value. Reading: each feature, its value and
-    its token.
+    """Takes a sensor's reading for the model's features: channel and value. Reading it lists the features,
+    their values and their tokens.
 
     AT+FEAT="light",4350
     AT+FEAT?

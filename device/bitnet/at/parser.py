@@ -46,7 +46,7 @@ CME_TEXT = {
 
 
 class AtError(Exception):
-    """A command that ends in +CME ERROR: code, with a text if there is more to say than CME_TEXT does."""
+    """Ends a command with +CME ERROR: code. text: what there is to say beyond CME_TEXT, if anything."""
 
     def __init__(self, code: int, text: str = "") -> None:
         super().__init__(text or CME_TEXT[code])
@@ -54,11 +54,11 @@ class AtError(Exception):
 
 
 class SyntaxFault(Exception):
-    """A line that is not a command, or has wrong parameters: it ends in ERROR."""
+    """Ends a line with ERROR, because it is no command or has wrong parameters."""
 
 
 class LineReader:
-    """Cuts a stream of bytes into lines. CR, LF or both end it, an empty one is none; A/ needs no end."""
+    """Cuts a stream of bytes into lines, which CR, LF or both end. Skips empty ones; A/ needs no end."""
 
     def __init__(self) -> None:
         self._line = bytearray(LINE_MAX)
@@ -66,14 +66,14 @@ class LineReader:
 
     @property
     def is_empty(self) -> bool:
-        """Whether a line has not yet begun."""
+        """Say whether no line has begun yet."""
         return self._length == 0
 
     def read(self, chunk: bytes, at: int) -> tuple:
         """Take the bytes of a chunk from `at` on, up to the end of a line, if there is one.
 
-        Returns the line that has ended, or None, and where to go on. A line that is too long has LINE_MAX + 1
-        bytes.
+        Returns the line that has ended, or None, and the place in the chunk to go on from. A line that is too
+        long comes as LINE_MAX + 1 bytes.
         """
         end = _line_end(chunk, at)
         piece = chunk[at:end]
@@ -94,7 +94,7 @@ class LineReader:
 
 
 def _line_end(chunk: bytes, at: int) -> int:
-    """Where the next CR or LF is; the end of the chunk without one."""
+    """Find the next CR or LF; without one, return the end of the chunk."""
     cr = chunk.find(b"\r", at)
     lf = chunk.find(b"\n", at, cr if cr >= 0 else len(chunk))
     if lf >= 0:
@@ -103,7 +103,7 @@ def _line_end(chunk: bytes, at: int) -> int:
 
 
 class Int:
-    """A decimal parameter, low to high; optional if it has a default."""
+    """A decimal parameter from low to high, which may be left out if it has a default."""
 
     def __init__(self, low: int, high: int, default: int | None = None) -> None:
         self.low = low
@@ -124,7 +124,7 @@ class Int:
 
 
 class Text:
-    """A quoted parameter: bytes of UTF-8; optional if it has a default."""
+    """A quoted parameter of UTF-8, as bytes, which may be left out if it has a default."""
 
     def __init__(self, default: bytes | None = None) -> None:
         self.default = default
@@ -162,7 +162,7 @@ class Choice:
 
 
 class Crc:
-    """A CRC-32 as eight hexadecimal digits in quotes; may be left out."""
+    """A quoted parameter that is a CRC-32 as eight hexadecimal digits; it may be left out."""
 
     def value(self, argument: int | bytes | None) -> int | None:
         if argument is None:
@@ -183,7 +183,10 @@ def _optional(described: str, default) -> str:
 
 
 def parse(line: bytes) -> tuple:
-    """A line as (name, form, arguments): name in upper case with + or &; each argument None, int or bytes."""
+    """Split a line into name, form and arguments. Raises SyntaxFault.
+
+    The name is in upper case and has its + or &; an argument is an int, bytes, or None if it was left out.
+    """
     if len(line) > LINE_MAX:
         raise SyntaxFault
     line = line.strip()
@@ -217,7 +220,7 @@ def _is_letter(c: int) -> bool:
 
 
 def _arguments(text: bytes, i: int) -> tuple:
-    """The arguments from text[i] to the end, separated by commas."""
+    """Return the arguments from text[i] to the end, which commas separate. Raises SyntaxFault."""
     arguments = []
     while True:
         if text[i : i + 1] == b'"':
@@ -237,7 +240,7 @@ def _arguments(text: bytes, i: int) -> tuple:
 
 
 def _number(text: bytes) -> int | None:
-    """A decimal number, or None for an omitted argument."""
+    """Return a decimal number, or None for an argument that was left out. Raises SyntaxFault."""
     if not text:
         return None
     digits = text[1:] if text[0] == 0x2D else text
@@ -248,7 +251,7 @@ def _number(text: bytes) -> int | None:
 
 
 def _string(text: bytes, i: int) -> tuple:
-    r"""The string whose text begins at i, and where it ends; unescapes \hh and \\ \" \,"""
+    r"""Return the string that begins at i, and where it ends; unescape \hh and \\ \" \,"""
     end = text.find(b'"', i)
     if end >= 0 and text.find(b"\\", i, end) < 0:
         return text[i:end], end + 1
@@ -282,7 +285,7 @@ def _hex(c: int) -> int:
 
 
 def escape(text: bytes, also: bytes = b"") -> bytes:
-    r"""The inside of a string for a reply: quotes, backslashes, control characters and `also` as \hh."""
+    r"""Escape the inside of a string: quotes, backslashes, control characters and `also` become \hh."""
     out = bytearray()
     for c in text:
         if c < 32 or c in (_QUOTE, _BACKSLASH, 127) or c in also:

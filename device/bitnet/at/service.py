@@ -11,14 +11,13 @@ from bitnet import storage
 from bitnet.fallback import FallbackError
 from bitnet.model import ModelError
 
-from . import commands, parser
+from . import cloud, parser, table
 from .channel import Channel
 from .command import Command
 from .parser import AtError, SyntaxFault, escape
-from .unit import sync_state
 
-_IDLE_MS = const(50)  # without a command, after which nobody is taken to wait for the next
-_SOON_MS = const(100)
+_IDLE_MS = const(50)  # without a command: then nobody is likely to send the next one at once
+_SOON_MS = const(100)  # within which a command ends that nobody need be told of
 _PROFILE = storage.path("profile.json")
 _CODES = {
     "memory": parser.MEMORY_FULL,
@@ -45,13 +44,16 @@ class Service:
         self._profile = self._read_profile()
 
     async def run(self, streams: list, servers=()) -> None:
-        """Serve (reader, writer) pairs and servers, coroutines that call serve(), until all of them end."""
+        """Serve streams, which are (reader, writer), and servers, which are coroutines that call serve().
+
+        Ends when all of them have ended.
+        """
         self.restore(self._profile, None, True)
         if self.unit.sync:
             self.unit.sync.on_connection = self._announce_sync
         beside = [asyncio.create_task(self._collect_when_idle()), asyncio.create_task(self.unit.run())]
         try:
-            # Servers first: who has read `ready` can connect.
+            # Servers first, so that a client that has read `ready` on a stream can connect to them.
             serving = list(servers) + [self.serve(reader, writer) for reader, writer in streams]
             await asyncio.gather(*[self._try(clients) for clients in serving])
         finally:
@@ -59,14 +61,14 @@ class Service:
                 task.cancel()
 
     async def _try(self, clients) -> None:
-        """What cannot be served leaves the others alone: a port that is taken, a radio that is not there."""
+        """Serve clients. A fault, such as a port that is taken or a missing radio, must not end others."""
         try:
             await clients
         except Exception as error:
             self.unit.log.add("at", str(error))
 
     async def serve(self, reader, writer) -> None:
-        """Serve one client until it is gone."""
+        """Serve one client until it has gone."""
         channel = Channel(self, reader, writer)
         self.restore(self._profile, channel)
         self.channels.append(channel)
@@ -81,41 +83,40 @@ class Service:
             self.channels.remove(channel)
 
     def find(self, line: bytes) -> tuple:
-        """The command of a line, its handler and the parameters. Raises SyntaxFault or AtError."""
+        """Return the command of a line, its handler and the parameters. Raises SyntaxFault or AtError."""
         name, form, arguments = parser.parse(line)
-        command = commands.find(str(name, "ascii"))
+        command = table.find(str(name, "ascii"))
         if command is None:
             raise SyntaxFault
         handler, values = command.handler(form, arguments)
         return command, handler, values
 
     def turn(self, command) -> "_Turn":
-        """To be entered with `async with` while a command runs."""
+        """Return what makes a command wait for its turn: it runs inside of an `async with`."""
         return _Turn(self, command)
 
     @property
     def is_held(self) -> bool:
-        """Whether a command runs that a client who waits for it should know of."""
+        """Say whether a command runs that takes so long that a client should hear of it."""
         running = self._running
         if running is None:
             return False
         return running.is_slow or time.ticks_diff(time.ticks_ms(), self._since) > _SOON_MS
 
     def announce(self, line: bytes) -> None:
-        """An unsolicited result code, to all clients."""
+        """Send a line that nobody has asked for, an unsolicited result code, to all clients."""
         for channel in self.channels:
             channel.announce(line)
 
     def _announce_sync(self) -> None:
-        for line in sync_state(self):
-            self.announce(line)
+        self.announce(cloud.state_line(self.unit.sync))
 
     def progress(self) -> None:
-        """Something has been done: what the watchdog wants to know."""
+        """Tell the watchdog that the command that runs has got on."""
         self.unit.watchdog.progress()
 
     def explain(self, error: Exception) -> tuple:
-        """An error's code for +CME ERROR, 0 for plain ERROR, and its text if there is more to say."""
+        """Return an error's code for +CME ERROR, 0 for plain ERROR, and its text if there is more to say."""
         if isinstance(error, SyntaxFault):
             return 0, ""
         if isinstance(error, AtError):
@@ -127,7 +128,7 @@ class Service:
                 return code, str(error)
         return parser.UNKNOWN, str(error)
 
-    # The profile: values of the settings that were changed, by the commands' names.
+    # --- the profile: values of settings, by the names of the commands ---
 
     def _read_profile(self) -> dict:
         data = storage.read(_PROFILE)
@@ -138,33 +139,39 @@ class Service:
         return profile if isinstance(profile, dict) else {}
 
     def restore(self, profile: dict, channel, at_start: bool = False) -> None:
-        """Put a profile into effect: for a channel, or what is the unit's. What does not fit is left."""
-        for setting in commands.settings():
+        """Put a profile into effect: a channel's settings, or the unit's if channel is None.
+
+        Settings that are kept are restored at the start alone. Values that a setting refuses are skipped.
+        """
+        for setting in table.settings():
             if setting.is_local == (channel is not None) and (at_start or not setting.is_kept):
                 try:
-                    setting.restore(channel or self, profile.get(setting.name, self.factory(setting)))
+                    setting.restore(channel or self.unit, profile.get(setting.name, self.factory(setting)))
                 except Exception as error:  # a profile of another version, or one edited by hand
                     self.unit.log.add("profile", f"{setting.name}: {error}")
 
     def restore_saved(self, channel) -> None:
+        """Restore a channel's settings and the unit's as they were saved last."""
         self.restore(self._profile, channel)
         self.restore(self._profile, None)
 
     def restore_factory(self, channel) -> None:
+        """Restore a channel's settings and the unit's as the unit was built."""
         self.restore({}, channel)
         self.restore({}, None)
 
     def factory(self, setting) -> tuple:
+        """Return a setting's values as the unit was built: config.toml's, or else the command's own."""
         return self.unit.config("FACTORY", {}).get(setting.name, setting.factory)
 
     def save(self, channel) -> None:
-        """Keep the settings. Raises OSError."""
-        self._keep({setting.name: setting.get(channel) for setting in commands.settings()})
+        """Save all settings, the local ones as this channel has them. Raises OSError."""
+        self._keep({setting.name: setting.current(channel) for setting in table.settings()})
 
     def keep(self, setting, channel) -> None:
-        """Keep one setting, the others as they are kept already. Raises OSError."""
+        """Save one setting, and leave the others as they were saved. Raises OSError."""
         profile = dict(self._profile)
-        profile[setting.name] = setting.get(channel)
+        profile[setting.name] = setting.current(channel)
         self._keep(profile)
 
     def _keep(self, profile: dict) -> None:
@@ -172,7 +179,7 @@ class Service:
         self._profile = self._read_profile()
 
     async def _collect_when_idle(self) -> None:
-        """Collecting takes as long as a tenth of an inference: not while an answer is on its way."""
+        """Collect garbage between commands: it takes a tenth of the time of an inference."""
         while True:
             await self._answered.wait()
             self._answered.clear()
@@ -182,6 +189,8 @@ class Service:
 
 
 class _Turn:
+    """The one turn of a service: whoever enters waits until nobody else has it."""
+
     def __init__(self, service: Service, command) -> None:
         self._service = service
         self._command = command

@@ -1,4 +1,4 @@
-# Standard input as a reader for the service: the REPL's UART or USB, or the simulated board's pty.
+# Standard input as a stream: the REPL's UART or USB, or the simulated board's pty.
 
 import asyncio
 import select
@@ -6,6 +6,8 @@ import sys
 
 
 class StdioReader:
+    """Reads standard input for the service, as an asyncio stream would."""
+
     def __init__(self) -> None:
         self._stdin = sys.stdin.buffer
         self._stream = asyncio.StreamReader(self._stdin)
@@ -13,8 +15,8 @@ class StdioReader:
         self._poll.register(self._stdin, select.POLLIN)
 
     async def read(self, most: int) -> bytes:
-        """At least one byte and at most this many; none at the end of the input."""
-        # Standard input blocks until it has all it was asked for: ask for single bytes while there are some.
+        """Return at least one byte and at most this many; none at the end of the input."""
+        # Standard input blocks until it has all it was asked for, so it is asked for single bytes.
         data = await self._stream.read(1)
         while data and len(data) < most and self._poll.poll(0):
             byte = self._stdin.read(1)

@@ -1,4 +1,4 @@
-# AT commands over TCP: for the simulated board, and in networks that are trusted. Nobody has to log in.
+# AT commands over TCP, without a login: for the simulated board, and for networks that are trusted.
 
 import asyncio
 
@@ -8,13 +8,13 @@ _CLIENTS = const(2)
 
 
 async def serve(service, port: int) -> None:
-    """Serve clients that connect to a port, on loopback where the host is a PC."""
-    clients: list = []  # the one first that has been silent longest
+    """Serve clients that connect to a port; on a PC, that is a port of the loopback interface."""
+    clients: list = []  # the first is the one that has been silent longest
 
     async def connect(reader, writer) -> None:
         client = _Client(reader, clients)
         if len(clients) == _CLIENTS:
-            clients[0].task.cancel()  # who vanished without a word would hold its place for ever
+            clients[0].task.cancel()  # it may have vanished without a word
         clients.append(client)
         try:
             await service.serve(client, writer)
@@ -28,7 +28,7 @@ async def serve(service, port: int) -> None:
 
 
 class _Client:
-    """A client's reader, which knows its place among the clients."""
+    """A client's reader, which moves the client to the end of the list whenever it is heard."""
 
     def __init__(self, stream, clients: list) -> None:
         self.task = asyncio.current_task()

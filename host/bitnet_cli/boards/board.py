@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +71,9 @@ class Uart:
     """The UART of AT commands."""
 
     number: int
+    baudrate: int
     tx: int
     rx: int
-    baudrate: int
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,7 @@ class Board:
         """The content of the file CONFIG_NAME on the board."""
         lines = [f"# Written by bitnet-cli, from board.toml of {self.name}.", f"WEIGHTS = {self.weights!r}"]
         if self.transport == "uart" and self.uart:
-            uart = self.uart
-            lines.append(f"UART = {(uart.number, uart.baudrate, uart.tx, uart.rx)!r}")
+            lines.append(f"UART = {astuple(self.uart)!r}")
         if self.port == "rp2" and self.flash and self.flash.stock_model:
             region = self.flash.stock_model
             lines.append(f"MODEL_FLASH = {(region.start, region.size)!r}")
@@ -260,7 +259,7 @@ def _servers(at: Table) -> tuple[str, ...]:
 def _uart(table: Table | None) -> Uart | None:
     if table is None:
         return None
-    uart = Uart(*(table.take(key, int) for key in ("number", "tx", "rx", "baudrate")))
+    uart = Uart(*(table.take(key, int) for key in ("number", "baudrate", "tx", "rx")))
     table.end()
     return uart
 

@@ -17,7 +17,7 @@ _MODES = {"cached": 1, "rules": 2, "sync": 4}
 _POLICIES = {"fixed": "hertz", "deadline": "milliseconds", "thermal": "celsius"}
 _SERVERS = {"tcp": "TCP", "ble": "BLE"}
 _WATCHDOG_MOST_MS = 8388
-_QUEUE_LEAST = 1024  # bytes, as in device/bitnet/queue.py
+_QUEUE_LEAST = 1024  # bytes, as in device/bitnet/cloud/queue.py
 _BLE_NAME_MOST = 26  # bytes of an advertisement
 
 

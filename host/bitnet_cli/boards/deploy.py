@@ -27,7 +27,7 @@ from .config import UnitConfig
 from .link import Link
 
 AGENT = "agent.py"
-"""The script of device/ that a Link for deploy() runs."""
+"""The script of device/tools/ that a Link for deploy() runs."""
 
 OLDEST = (1, 25)
 """The oldest MicroPython that runs native modules as ours are."""

@@ -1,4 +1,4 @@
-"""A board's REPL, over mpremote's transport, with a script of device/ running there."""
+"""A board's REPL, over mpremote's transport, with a script of device/tools/ running there."""
 
 import ast
 import contextlib
@@ -16,7 +16,7 @@ from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
 
 from ..errors import BitnetError
-from ..paths import DEVICE
+from ..paths import DEVICE_TOOLS
 
 _CHUNK = 128  # bytes, which a UART's REPL buffers
 _INTERRUPT = 3  # Ctrl-C
@@ -39,7 +39,7 @@ class LinkError(BitnetError):
 class Link:
     """A board whose program has been stopped, until close() starts it again.
 
-    script: one of device/, whose functions ask() and send() call.
+    script: one of device/tools/, whose functions ask() and send() call.
     """
 
     def __init__(self, port: str, script: str) -> None:
@@ -79,7 +79,7 @@ class Link:
             except _FAULTS as error:
                 raise self._as_error(error) from None
         self.run(_STOP_WATCHDOG)
-        self.run(_shortened((DEVICE / script).read_text(encoding="utf-8")))
+        self.run(_shortened((DEVICE_TOOLS / script).read_text(encoding="utf-8")))
 
     def run(self, code: str) -> bytes:
         """What a piece of MicroPython prints. Raises BitnetError with what it raises."""

@@ -1,7 +1,7 @@
 """The collector: what units publish, by MQTT into SQLite, and from there into phrases to train on.
 
-Messages are those of device/bitnet/sync.py: a unit sends a record until it is acknowledged, so a record may
-come twice; records are numbered, which tells these, and those that are missing.
+Messages are those of device/bitnet/cloud/sync.py: a unit sends a record until it is acknowledged, so a record
+may come twice; records are numbered, which tells these, and those that are missing.
 """
 
 import json

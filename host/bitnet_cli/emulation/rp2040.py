@@ -1,6 +1,6 @@
 """What a bench of weights in flash or PSRAM needs of an RP2040.
 
-XIP flash behind its cache, DMA, and a state machine with the reading program of device/bitnet/psram.py.
+XIP flash behind its cache, DMA, and a state machine with the reading program of device/bitnet/psram/chip.py.
 Times are the model of xip.py; DMA past the cache runs at the same rate beside the processor. Memory that both
 use at once is not charged for.
 """

@@ -23,7 +23,7 @@ from ..boards.board import CONFIG_NAME, Board, read_board
 from ..boards.config import DEFAULT, UnitConfig
 from ..errors import BitnetError
 from ..natmod.build import module_path
-from ..paths import BOARDS, DEVICE, STOCK_MODEL
+from ..paths import BOARDS, DEVICE, DEVICE_TOOLS, STOCK_MODEL
 from ..rules.generate import read_rules, rules_path
 
 SIM = read_board("sim")
@@ -156,7 +156,7 @@ def infer_many(
         storage.touch()
         with subprocess.Popen(
             _command_line(image, storage, "answers", board),
-            env=environment(board),
+            env=environment(board, DEVICE_TOOLS),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -234,17 +234,20 @@ def _write_flash(folder: Path, model: Path | str | None, board: Board, config: U
 
 
 def _command_line(image: Path, storage: Path, module: str, board: Board) -> list[str]:
-    """How to run a module of the device or of boards/sim in MicroPython, with this flash and this storage."""
+    """How to run a module of device/ or of device/tools/ in MicroPython, with this flash and this storage."""
     start = f"import boot; boot.mount({str(image)!r}, {str(storage)!r}); import {module}"
     return [micropython(), "-X", f"heapsize={board.heap}", "-c", start]
 
 
-def environment(board: Board = SIM) -> dict[str, str]:
-    """The environment in which MicroPython finds the device package, its native module and the board's."""
+def environment(board: Board = SIM, *more: Path) -> dict[str, str]:
+    """The environment in which MicroPython finds the device package, its native module and the board's.
+
+    more: further folders to import from.
+    """
     module = module_path(DEVICE / "natmod", board.arch)
     if not module.is_file():
         raise BitnetError(f"there is no {module}: run `bitnet-cli build`")
-    path = [BOARDS / "sim", DEVICE, module.parent]
+    path = [BOARDS / "sim", DEVICE, module.parent, *more]
     return {**os.environ, "MICROPYPATH": ":".join([*map(str, path), ".frozen"])}
 
 

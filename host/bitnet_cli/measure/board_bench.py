@@ -23,7 +23,7 @@ from ..emulation.pico_repl import Repl
 from ..emulation.pico_timing import EMULATED_HZ, TimedPico, Timing
 from ..errors import BitnetError
 from ..model.modelfile import cache_row_size, read
-from ..paths import DEVICE
+from ..paths import DEVICE_TOOLS
 from ..progress import Progress
 
 _SCRIPT = "checks.py"
@@ -171,7 +171,7 @@ def bench_emulated(board: Board, model: Path, phrases: Sequence[str], progress: 
         counted.append(_count_line(pico, timed, f"AT+INFER={quote(phrase)}" if phrase else "AT"))
     progress("counting tokens")
     repl = Repl(pico)
-    repl.run((DEVICE / _SCRIPT).read_text(encoding="utf-8"))
+    repl.run((DEVICE_TOOLS / _SCRIPT).read_text(encoding="utf-8"))
     heap, peak, growth = repl.ask(f"memory({list(phrases)!r}, {_MEMORY_ROUNDS})")
     speeds = repl.ask(f"speed({_SPEED_TOKENS})", timed)
     found = tuple(

@@ -1,216 +1,29 @@
-"""Which patterns a rule may have; device/bitnet/patterns.py is the same, and says why."""
+"""Which patterns a rule may have, judged by the very file that judges them on a board.
 
-_MAX_PATTERN = 160  # bytes
-_MAX_LOOPS = 2
-_MAX_WAYS = 16
-_MAX_LEVELS = 40  # of recursion
-_MAX_JUMP = 127  # bytes of re's code
-_MAX_NESTING = 3
+Rules that are made here must pass there, so there is one judge, in device/. It is the only module of the
+device package that the host runs itself: it is plain Python, while the others need MicroPython.
+"""
 
-_CLASSES = "dDwWsS"
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
-
-def check_line(line: str) -> None:
-    """Raises ValueError, with the reason, if a line is not `intent, pattern, slots` or `=slot, pattern`."""
-    if any(character < " " and character != "\t" for character in line):
-        raise ValueError("a line has no control characters but tabs between its columns")
-    columns = line.split("\t")
-    if line[:1] == "=":
-        if len(columns) != 2:
-            raise ValueError("a slot's line is =slot, a tab, a pattern")
-        if len(columns[0].split()) != 1 or len(columns[0]) == 1:
-            raise ValueError("a slot's name is a word after the =")
-        if not check(columns[1]):
-            raise ValueError("a slot's pattern needs a group ( ) for the value")
-        return
-    if not 2 <= len(columns) <= 3:
-        raise ValueError("a rule is an intent, a pattern and perhaps slots, with tabs between")
-    if not columns[0] or columns[0][0] == "#":
-        raise ValueError("a rule begins with the name of an intent")
-    names = columns[2].split() if len(columns) > 2 else []
-    if check(columns[1]) > len(names):
-        raise ValueError("a group ( ) is a slot and needs its name; for a choice alone write (?: )")
+from ..paths import DEVICE
 
 
-def check(pattern: str) -> int:
-    """The number of a pattern's groups. Raises ValueError, with the reason, if a rule may not have it."""
-    if not pattern:
-        raise ValueError("the pattern is empty")
-    if len(pattern.encode()) > _MAX_PATTERN:
-        raise ValueError(f"the pattern has more than {_MAX_PATTERN} bytes")
-    parser = _Parser(pattern)
-    _, ways, loops, _ = parser.choice(0)
-    if parser.at < len(pattern):
-        raise parser.error("no group is open here")
-    if loops > _MAX_LOOPS:
-        raise ValueError(f"more than {_MAX_LOOPS} of *? and +? on one way through the pattern")
-    if ways > _MAX_WAYS:
-        raise ValueError("too many ways to match: fewer ? and fewer choices that begin alike")
-    if parser.levels > _MAX_LEVELS:
-        raise ValueError("too many choices and groups: make two rules of it")
-    return parser.groups
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{__name__}.device", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-class _Parser:
-    """Goes once through a pattern. What it says of a part is a tuple:
+_judge = _load(DEVICE / "bitnet" / "patterns.py")
 
-    start: the characters with which all that the part matches begins. ways: how many ways through the part
-    one phrase can have. loops: the most of *? and +? on a way. size: bytes of re's code.
-    """
+check: Callable[[str], int] = _judge.check
+"""Check a pattern; return how many groups it has. Raises ValueError if a rule may not have it."""
 
-    def __init__(self, pattern: str) -> None:
-        self.pattern = pattern
-        self.at = 0
-        self.groups = 0
-        self.levels = 0
-
-    def error(self, reason: str) -> ValueError:
-        return ValueError(f"at character {self.at + 1} of the pattern: {reason}")
-
-    def peek(self) -> str:
-        return self.pattern[self.at : self.at + 1]
-
-    def choice(self, nesting: int) -> tuple[str, int, int, int]:
-        """Parts with | between them, up to a closing bracket or the end."""
-        parts = [self._sequence(nesting)]
-        while self.peek() == "|":
-            self.at += 1
-            self.levels += 1
-            parts.append(self._sequence(nesting))
-        if len(parts) == 1:
-            return parts[0]
-        size = sum(part[3] + 4 for part in parts) - 4
-        if size > _MAX_JUMP:
-            raise self.error(
-                "the choices up to here are too long, about 60 letters fit: make two lines of it"
-            )
-        # Only choices that begin alike can both match at a place.
-        ways = max(sum(b[1] for b in parts if _begin_alike(a[0], b[0])) for a in parts)
-        return "", ways, max(part[2] for part in parts), size
-
-    def _sequence(self, nesting: int) -> tuple[str, int, int, int]:
-        start, ways, loops, size = "", 1, 0, 0
-        is_start = True
-        while self.peek() not in ("", "|", ")"):
-            literal, item_ways, item_loops, item_size = self._repeated(nesting)
-            ways *= item_ways
-            loops += item_loops
-            size += item_size
-            is_start = is_start and len(literal) == 1
-            if is_start:
-                start += literal
-        return start, ways, loops, size
-
-    def _repeated(self, nesting: int) -> tuple[str, int, int, int]:
-        """A character, a class, an anchor or a group, with what repeats it."""
-        first = self.peek()
-        literal, ways, loops, size = self._group(nesting) if first == "(" else self._single()
-        sign = self.peek()
-        if not sign or sign not in "?*+":
-            return literal, ways, loops, size
-        if first in "^$" or literal > "\x7f" or size == 0:
-            raise self.error(f"{sign} cannot follow this")
-        self.at += 1
-        is_lazy = self.peek() == "?"
-        self.at += is_lazy
-        if self.peek() and self.peek() in "?*+":
-            raise self.error("one of ?, *? and +? is enough")
-        self.levels += 1
-        if sign == "?":
-            if size > _MAX_JUMP:
-                raise self.error("the group is too long for ?")
-            return "", ways + 1, loops, size + 2
-        if not is_lazy:
-            raise self.error(f"{sign} without ? after it takes a level of the stack for each character")
-        if first == "(":
-            raise self.error("a group cannot repeat: only ? can follow it")
-        return "", ways, loops + 1, size + (4 if sign == "*" else 2)
-
-    def _group(self, nesting: int) -> tuple[str, int, int, int]:
-        if nesting == _MAX_NESTING:
-            raise self.error("groups inside of groups inside of groups")
-        self.at += 1
-        is_slot = self.peek() != "?"
-        if is_slot:
-            self.groups += 1
-            self.levels += 2
-        elif self.pattern[self.at : self.at + 2] == "?:":
-            self.at += 2
-        else:
-            raise self.error("only (?: can follow here")
-        _, ways, loops, size = self.choice(nesting + 1)
-        if self.peek() != ")":
-            raise self.error("a ) is missing")
-        self.at += 1
-        return "", ways, loops, size + 4 * is_slot
-
-    def _single(self) -> tuple[str, int, int, int]:
-        character = self.peek()
-        self.at += 1
-        if character == "[":
-            return "", 1, 0, 2 + 2 * self._class()
-        if character == ".":
-            return "", 1, 0, 1
-        if character in "^$":
-            return "", 1, 0, 1
-        if character in "?*+":
-            raise self.error("nothing to repeat")
-        if character == "\\":
-            character = self._escaped()
-            if len(character) == 2:
-                return "", 1, 0, 2
-        elif character in "{}]":
-            raise self.error(f"{character} must be written \\{character}")
-        elif "A" <= character <= "Z":
-            raise self.error("phrases are compared in small letters")
-        return character, 1, 0, 2 * len(character.encode())
-
-    def _escaped(self) -> str:
-        """The character after a backslash, which stays before the name of a class."""
-        character = self.peek()
-        self.at += 1
-        if character and character in _CLASSES:
-            return "\\" + character
-        if not " " < character < "\x7f" or _is_alphanumeric(character):
-            raise self.error("only punctuation and d, w, s can follow a backslash")
-        return character
-
-    def _class(self) -> int:
-        """The number of entries up to the closing bracket."""
-        if self.peek() == "^":
-            self.at += 1
-        count = 0
-        while self.peek() != "]":
-            first = self._class_character()
-            count += 1
-            if self.peek() == "-" and self.pattern[self.at + 1 : self.at + 2] != "]":
-                self.at += 1
-                if self.peek() == "\\":
-                    raise self.error("a range cannot end with a backslash")
-                last = self._class_character()
-                if len(first) != 1 or last < first:
-                    raise self.error("no range of characters")
-        if not 1 <= count <= 32:
-            raise self.error("a class [ ] has 1 to 32 entries")
-        self.at += 1
-        return count
-
-    def _class_character(self) -> str:
-        character = self.peek()
-        self.at += 1
-        if character == "\\":
-            return self._escaped()
-        if not character or character in "[" or character > "\x7f":
-            raise self.error("a class [ ] has a ] at its end and ASCII in it, [ as \\[")
-        if "A" <= character <= "Z":
-            raise self.error("phrases are compared in small letters")
-        return character
-
-
-def _is_alphanumeric(character: str) -> bool:
-    return "a" <= character <= "z" or "A" <= character <= "Z" or "0" <= character <= "9"
-
-
-def _begin_alike(a: str, b: str) -> bool:
-    length = min(len(a), len(b))
-    return a[:length] == b[:length]
+check_line: Callable[[str], None] = _judge.check_line
+"""Check a line of a file of rules: `intent, pattern, slots` or `=slot, pattern`. Raises ValueError."""

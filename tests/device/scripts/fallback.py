@@ -64,7 +64,7 @@ def memory(responder):
 
 
 def stack(responder):
-    """Where the stack is just too small for the model."""
+    """Ask where the stack is just too small for the model."""
 
     def deep(n):
         return deep(n - 1) if n else responder.infer(PHRASE)

@@ -6,7 +6,7 @@ import os
 import sys
 
 import vfs
-from bitnet.queue import Queue
+from bitnet.cloud.queue import Queue
 
 BLOCK = 512
 CAP = 2048
@@ -88,7 +88,7 @@ class Work:
 
 
 def work_until(left, formatted):
-    """The flash after a cut, and the work that was done."""
+    """Return the flash as a power cut has left it, and the work that was done."""
     flash = Flash(bytearray(formatted), left)
     mounted(flash)
     work = None
@@ -103,7 +103,7 @@ def work_until(left, formatted):
 
 
 def check(data, work, whole):
-    """What a queue holds after the power is back."""
+    """Check what a queue holds when the power is back."""
     mounted(Flash(data))
     queue = Queue("/flash/q", CAP)
     appended = work.appended if work else 0
@@ -116,7 +116,7 @@ def check(data, work, whole):
     before = whole.drops[appended - 1] if appended else 0
     assert queue.drops in (before, whole.drops[min(appended, len(whole.drops) - 1)]), queue.drops
     assert queue.bytes <= CAP
-    # And it goes on.
+    # The queue goes on.
     number = queue.append(b"after the cut")
     assert Queue("/flash/q", CAP).peek(number) == b"after the cut"
     vfs.umount("/flash")
@@ -136,7 +136,7 @@ def cuts():
 
 
 def torn():
-    """A segment that ends anywhere, as on a file system that is not littlefs."""
+    """Let a segment end anywhere, as on a file system that is not littlefs."""
     mounted(Flash(), format=True)
     queue = Queue("/flash/q", CAP)
     ends = [0]
@@ -163,7 +163,7 @@ def torn():
 
 
 def damaged():
-    """A flipped bit costs records, but neither the others nor their numbers."""
+    """Flip bits: that may cost records, but neither others nor the numbers."""
     mounted(Flash(), format=True)
     queue = Queue("/flash/q", CAP)
     while queue.next < 20:
@@ -184,7 +184,7 @@ def damaged():
 
 
 def memory():
-    """Bytes of heap that the queue holds with 10 records and with 400, and flash writes per record."""
+    """Print the heap that a queue takes more with 400 records than with 10, and flash writes per record."""
     flash = Flash()
     flash.data = bytearray(400 * BLOCK)
     mounted(flash, format=True)

@@ -12,7 +12,7 @@ rules = Rules(sys.argv[1], sys.argv[2])
 
 
 def deepest(depth: int) -> int:
-    """The stack that is in use when it is used up."""
+    """Return how much stack is in use when it is used up."""
     try:
         return deepest(depth + 1)
     except RuntimeError:
@@ -20,7 +20,7 @@ def deepest(depth: int) -> int:
 
 
 def answer(phrase: bytes, stack: int) -> None:
-    """With at most so much of the stack in use before."""
+    """Print the answer to a phrase, asked when at least so much of the stack is in use."""
     if stack and micropython.stack_use() < stack:
         answer(phrase, stack)
         return

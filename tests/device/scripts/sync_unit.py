@@ -8,9 +8,7 @@ import sys
 
 from bitnet import Answer
 from bitnet.at.stdio import StdioReader
-from bitnet.mqtt import connector
-from bitnet.queue import Queue
-from bitnet.sync import Sync
+from bitnet.cloud import Queue, Sync, connector
 
 folder, cap, port, name, options = sys.argv[1:6]
 ca = sys.argv[6] if len(sys.argv) > 6 else None

@@ -18,13 +18,13 @@ class Configuration:
 
 
 def start():
-    """Prints whether it has sync, and the reasons and texts of its log."""
+    """Print whether the unit has sync, and the reasons and texts of its log."""
     unit = Unit()
     print(json.dumps([unit.sync is not None] + [entry[1:] for entry in unit.log.entries()]))
 
 
 def change_model(*paths):
-    """Prints what answers when each model, loaded after the one before, has given no answer."""
+    """Print what answers when a model has not: each model is loaded after the one before."""
     unit = Unit()
     for path in paths:
         unit.load(path, 0)
@@ -34,7 +34,7 @@ def change_model(*paths):
 
 
 class Time:
-    """Whose ticks_ms() has 30 bits, as a board's."""
+    """Stands in for time. Its ticks_ms() has 30 bits, as on a board."""
 
     def __init__(self):
         self.ticks = 0
@@ -53,14 +53,14 @@ time = Time()
 
 
 def idle(*hours):
-    """Prints the uptime after each so many hours."""
+    """Let hours pass without a look at the clock; print the uptime after each such time."""
     for idle in hours:
         time.pass_ms(int(idle) * 3_600_000)
         print(json.dumps(uptime.seconds()))
 
 
 def faults(path):
-    """Prints the faults that are stored while a missing model is asked each second, and another one lacks."""
+    """Print the faults that are stored while a missing model is asked each second, and then an unsure one."""
     unit = Unit()
     unit.responder.modes |= SYNC
     for second in range(4000):
@@ -84,7 +84,7 @@ class Machine:
 
 
 def energy(model):
-    """Prints for some phrases the tokens that were fed, and what the meter was told but for the time."""
+    """Print for some phrases how many tokens were fed, and what the meter was told except the time."""
     sys.modules["bitnet_board"] = Configuration({"POWER": {"picojoules_per_cycle": 750}})
     bitnet.unit.machine = Machine()
     unit = Unit()

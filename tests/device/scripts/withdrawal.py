@@ -1,7 +1,7 @@
 # Consent withdrawn by AT+SYNC=0 while the queue's flash fails. Prints the final result code and what is kept.
 import json
 
-from bitnet.at import commands
+from bitnet.at import table
 
 
 class Flash:
@@ -18,11 +18,11 @@ class Flash:
         raise OSError(5)
 
     def keep(self, setting, channel):
-        self.kept = setting.get(channel)
+        self.kept = setting.current(channel)
 
 
 flash = Flash()
-handler, values = commands.find("+SYNC").handler(3, (0,))
+handler, values = table.find("+SYNC").handler(3, (0,))
 try:
     handler(flash, *values)
 except OSError as error:

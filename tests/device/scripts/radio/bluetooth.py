@@ -1,7 +1,7 @@
-# Stands in for MicroPython's bluetooth, which the PC's port has not: plays the events it reads, one line of
-# JSON for those that come at once, and writes what is sent. No radio, no stack: what is tested is what
-# at/ble.py makes of the events. They come from standard input, or from the port of the PC that is named by
-# the environment's RADIO.
+# Stands in for MicroPython's bluetooth, which is missing on a PC. It plays the events that it reads, one line
+# of JSON for those that come at once, and writes what is sent. There is no radio and no stack: what is tested
+# is what at/ble.py makes of the events. They come from standard input, or from the port of the PC that the
+# environment's RADIO names.
 import asyncio
 import json
 import os

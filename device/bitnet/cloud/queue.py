@@ -1,9 +1,9 @@
 # A queue of records on flash that survives power cuts, in append-only segment files.
 #
-# Every record has a number that is never used again. `000017.q` holds record 17 and those after it, up to the
-# number of the next file, so the numbers need no file of their own, and neither appending a record nor
-# acknowledging it rewrites anything. `state` holds what the names cannot say; it is replaced only when
-# records are dropped. The newest segment stays when all is acknowledged: its name is the next number.
+# Every record has a number, which is never used again. `000017.q` holds record 17 and those after it, up to
+# the number of the next file. So the numbers need no file of their own, and nothing is rewritten when a
+# record is appended or acknowledged. `state` holds what the names cannot say, and is replaced only when
+# records are dropped. The newest segment stays when all are acknowledged: its name is the next number.
 
 import binascii
 import os
@@ -11,23 +11,23 @@ import struct
 
 from micropython import const
 
-from . import storage
+from .. import storage
 
 _FRAME = "<HI"  # length, CRC-32 of the record
 _FRAME_SIZE = const(6)
-_STATE = "<III"  # epoch, the oldest record that was not dropped, drops; then their CRC-32
+_STATE = "<III"  # epoch, the oldest record that was not dropped, drops; their CRC-32 follows
 _STATE_SIZE = const(16)
 _SEGMENTS = const(8)
 _SMALLEST = const(1024)
-_OPEN = const(0x3FFFFFFF)  # where the newest segment ends
+_OPEN = const(0x3FFFFFFF)  # the end of the newest segment, which is not known yet
 
 
 class Queue:
-    """Records from `first` up to, not including, `next`; at most `cap` bytes of flash, headers included.
+    """Holds records from `first` up to, not including, `next`, in at most `cap` bytes of flash with headers.
 
-    drops: how many records were lost because the queue was full. epoch: a random number, made with the queue;
-    with it, sequence numbers stay unique when the file system is made anew. A record that cannot be read back
-    is empty; no record can be appended that is.
+    drops: how many records were lost because the queue was full. epoch: a random number that is made with the
+    queue; with it, numbers stay unique when the file system is made anew. A record that cannot be read back
+    comes out empty; one that is empty cannot be appended. Raises ValueError if cap is too small.
     """
 
     def __init__(self, folder: str, cap: int) -> None:
@@ -44,7 +44,8 @@ class Queue:
         self._segment = self._segment_end = self._at = self._offset = 0
         self._oldest_end = _OPEN
         self._tail_size = 0  # of the newest segment, whose number is _tail
-        self._sealed = False  # nothing can be cut off a file: after half a record another one begins
+        # Half a record cannot be cut off a file, so another file is begun after it.
+        self._sealed = False
         self._remove_before(self.first)
         oldest, self._tail = self._ends()
         self.first = self.next = max(self.first, oldest)
@@ -57,15 +58,19 @@ class Queue:
 
     @property
     def depth(self) -> int:
+        """How many records wait."""
         return self.next - self.first
 
     @property
     def largest(self) -> int:
-        """Bytes of the largest record."""
+        """The bytes that a record may have."""
         return min(self._segment_size - _FRAME_SIZE, 0xFFFF)
 
     def append(self, record: bytes) -> int:
-        """Store a record, which then survives a power cut; returns its number. OSError if the flash fails."""
+        """Store a record, which then survives a power cut; return its number.
+
+        Raises ValueError if it is empty or too large, OSError if the flash fails.
+        """
         if not 0 < len(record) <= self.largest:
             raise ValueError(f"a record has 1 to {self.largest} bytes, this one {len(record)}")
         size = _FRAME_SIZE + len(record)
@@ -85,7 +90,10 @@ class Queue:
         return self.next - 1
 
     def peek(self, number: int) -> bytes | None:
-        """This record; None if it was dropped or acknowledged or does not exist. Cheap in ascending order."""
+        """Return a record, or None if it was dropped or acknowledged, or does not exist.
+
+        Reading in ascending order is fast.
+        """
         if not self.first <= number < self.next:
             return None
         if number < self._at:
@@ -99,16 +107,16 @@ class Queue:
                 return record
 
     def ack(self, number: int) -> None:
-        """This record and all before it have arrived and are to be forgotten.
+        """Forget a record and all before it, because they have arrived.
 
-        Until their segment is removed they come back after a restart.
+        They come back after a restart if that comes before their segment is removed.
         """
         if number < self.first:
             return
         self.first = min(number + 1, self.next)
         passed = self.first >= self._oldest_end
         if self.depth == 0 and self._tail < self.next:
-            # Else the newest segment would be sent again after every restart.
+            # Without a new segment, the records would be sent again after every restart.
             self._begin_segment()
             passed = True
         if passed:
@@ -116,12 +124,12 @@ class Queue:
             self._rewind()
 
     def clear(self) -> None:
-        """Drop everything, and count it."""
+        """Drop all records, and count them as drops."""
         while self.depth:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        """Drop the oldest segment. Counted before it is removed: a power cut in between changes nothing."""
+        """Drop the oldest segment. It is counted first, so that a power cut in between loses no count."""
         if self._oldest_end == _OPEN:
             self._begin_segment()
         end = self._oldest_end
@@ -138,13 +146,13 @@ class Queue:
         self._rewind()
 
     def _rewind(self) -> None:
-        """Put the reading position before the oldest segment."""
+        """Move the reading position to the beginning of the oldest segment."""
         self._segment, self._oldest_end = self._find(self.first)
         self._segment_end = self._oldest_end
         self._at, self._offset = self._segment, 0
 
     def _read(self) -> bytes:
-        """The record at the reading position, which moves on; empty if it is damaged."""
+        """Return the record at the reading position, empty if it is damaged, and move on."""
         with open(self._path(self._segment), "rb") as file:
             file.seek(self._offset)
             header = file.read(_FRAME_SIZE)
@@ -157,7 +165,7 @@ class Queue:
         return record if len(record) == length and binascii.crc32(record) == checksum else b""
 
     def _walk(self, segment: int) -> tuple:
-        """Number of records of a segment, bytes of them, whether half a record follows."""
+        """Return a segment's number of records, their bytes, and whether half a record follows."""
         count = offset = 0
         if segment < 0:
             return count, offset, False
@@ -173,14 +181,14 @@ class Queue:
         return count, offset, offset < size
 
     def _numbers(self):
-        """The first numbers of all segments, in no order."""
+        """Yield the first number of each segment, in no order."""
         for entry in os.ilistdir(self._folder):
             name = entry[0]
             if name.endswith(".q") and name[:-2].isdigit():
                 yield int(name[:-2])
 
     def _ends(self) -> tuple:
-        """The oldest and the newest segment, -1 if there is none."""
+        """Return the oldest and the newest segment, -1 if there is none."""
         oldest = newest = -1
         for number in self._numbers():
             newest = max(newest, number)
@@ -188,7 +196,7 @@ class Queue:
         return oldest, newest
 
     def _find(self, number: int) -> tuple:
-        """The segment that holds a record, and where the next one begins."""
+        """Return the segment that holds a record, and where the next segment begins."""
         begin, end = -1, _OPEN
         for other in self._numbers():
             if begin < other <= number:
@@ -198,7 +206,7 @@ class Queue:
         return begin, end
 
     def _remove_before(self, number: int) -> None:
-        """Remove the segments that hold nothing but records before this one."""
+        """Remove the segments that hold only records before this one."""
         while True:
             oldest, end = self._find(self._ends()[0])
             if end > number:
@@ -213,7 +221,7 @@ class Queue:
         return f"{self._folder}/{number:06d}.q"
 
     def _read_state(self) -> tuple:
-        """Epoch, the oldest record that was not dropped, drops; those of a new queue if there is no state."""
+        """Return epoch, oldest record that was not dropped, and drops; begin anew if there is no state."""
         data = storage.read(self._state_path) or b""
         if len(data) == _STATE_SIZE and binascii.crc32(data[:-4]) == struct.unpack_from("<I", data, 12)[0]:
             return struct.unpack_from(_STATE, data)

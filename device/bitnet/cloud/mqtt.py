@@ -1,7 +1,7 @@
-# MQTT 3.1.1, as much as a publisher of QoS 1 needs, on asyncio streams: nothing here blocks the AT service.
+# As much of MQTT 3.1.1 as a publisher with QoS 1 needs, on asyncio streams, so that the AT service goes on.
 #
-# micropython-lib's umqtt.simple waits in blocking calls for every acknowledgement, and for a broker that does
-# not answer: too long for a unit whose commands share the thread.
+# micropython-lib's umqtt.simple blocks until an acknowledgement has come, or for ever if the broker does not
+# answer, and commands would have to wait for that.
 
 import asyncio
 import struct
@@ -18,20 +18,20 @@ _PINGREQ = b"\xc0\x00"
 _DISCONNECT = b"\xe0\x00"
 _PASSWORD = const(0x40)
 _USER = const(0x80)
-_LARGEST = const(256)  # of the packets that a publisher is sent
+_LARGEST = const(256)  # bytes of a packet; what a publisher is sent is smaller
 _REFUSALS = ("", "protocol version", "client id", "server unavailable", "user or password", "not authorised")
 
 
 class MqttError(Exception):
-    pass
+    """The broker refuses the unit, or does not keep to MQTT; the text says which."""
 
 
 def connector(host: str, port: int = 0, ca: str | None = None):
-    """A function that connects to a broker, for Sync.
+    """Make a function that connects to a broker, for Sync.
 
-    ca: a file with the certificate of the broker's authority, in DER; with it the connection is by TLS. A
-    port that checks its dates needs its clock set. Looking up a name blocks: give an address where a name
-    server may be down.
+    port: 0 for MQTT's own. ca: a file with the certificate of the broker's authority, in DER; with it the
+    connection is by TLS. Where MicroPython checks the certificate's dates, the clock must have been set.
+    Looking up a name blocks, so give an address where a name server may be down.
     """
 
     async def connect() -> tuple:
@@ -53,15 +53,15 @@ def _tls(ca: str):
 
 
 class Link:
-    """A connection to a broker, as its client."""
+    """A client's connection to a broker."""
 
     def __init__(self, reader, writer) -> None:
         self._reader = reader
         self._writer = writer
 
     async def connect(self, client_id: str, keepalive: int, user: str | None, password: str | None) -> None:
-        """Introduce the client; MqttError with the reason if the broker refuses it. keepalive: seconds."""
-        # The session is not a clean one: a message sent again is the same message to the broker.
+        """Introduce the client. keepalive: seconds. Raises MqttError with the reason if it is refused."""
+        # The session is not a clean one, so the broker knows a message that is sent again.
         flags = (0 if user is None else _USER) | (0 if password is None else _PASSWORD)
         body = _string("MQTT") + struct.pack(">BBH", 4, flags, keepalive) + _string(client_id)
         for text in (user, password):
@@ -75,17 +75,18 @@ class Link:
             raise MqttError("refused: " + _REFUSALS[min(code & 0xFF, len(_REFUSALS) - 1)])
 
     async def publish(self, topic: str, payload: bytes, packet_id: int, again: bool) -> None:
-        """Send a message; the broker answers with PUBACK and its packet id. again: it may have it already."""
+        """Send a message, which the broker acknowledges by PUBACK. again: whether it may have it already."""
         head = _string(topic) + struct.pack(">H", packet_id)
         kind = _PUBLISH | _DUP if again else _PUBLISH
         await self._send(kind, len(head) + len(payload), head, payload)
 
     async def ping(self) -> None:
+        """Show the broker that the unit is there."""
         self._writer.write(_PINGREQ)
         await self._writer.drain()
 
     async def receive(self) -> tuple:
-        """The kind of the next packet and its number: packet id of PUBACK, flags and code of CONNACK."""
+        """Wait for a packet; return its kind and number: a PUBACK's packet id, a CONNACK's flags and code."""
         kind = (await self._reader.readexactly(1))[0]
         length = await self._length()
         if length > _LARGEST:
@@ -94,7 +95,7 @@ class Link:
         return kind & 0xF0, struct.unpack(">H", body)[0] if length == 2 else 0
 
     async def close(self) -> None:
-        """Take leave, if the broker still hears it."""
+        """Take leave of the broker, and close the connection."""
         try:
             self._writer.write(_DISCONNECT)
             self._writer.close()

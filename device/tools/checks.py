@@ -1,5 +1,5 @@
-# What `bitnet-cli validate` and `bitnet-cli bench board` run on a board through the REPL. Functions print one
-# line of JSON.
+# What `bitnet-cli validate` and `bitnet-cli bench board` run on a board through the REPL. Functions answer
+# with one line of JSON.
 
 import binascii
 import gc
@@ -14,12 +14,12 @@ _model = load()
 
 
 def model() -> None:
-    """Which model this is, and where its weights are read from."""
+    """Tell which model this is, and where its weights are read from."""
     print(json.dumps([_model.path, _model.file_size, _model.crc32, _model.placement]))
 
 
 def tokens(texts: list) -> None:
-    """Of texts in hexadecimal, as the board cuts them."""
+    """Tell the tokens of texts, which come in hexadecimal."""
     tokenizer = Tokenizer(_model.data, *_model.tokenizer)
     found = []
     for text in texts:
@@ -29,21 +29,19 @@ def tokens(texts: list) -> None:
 
 
 def logit_sums(sequence: list) -> None:
-    """CRC-32 of the bytes of all logits after each token, from an empty cache."""
-    import _bitnet  # noqa: PLC0415
-
+    """Tell the CRC-32 of all logits after each token of a sequence, which begins with an empty cache."""
     logits = array("i", (0 for _ in range(_model.vocab_size)))
     _model.reset()
     found = []
     for token in sequence:
         _model.feed(array("H", [token]), 1)
-        _bitnet.logits(_model.data, _model._state, logits)
+        _model.logits(logits)
         found.append(binascii.crc32(logits))
     print(json.dumps(found))
 
 
 def speed(count: int) -> None:
-    """Microseconds of `count` tokens of a prompt, and of as many that are chosen and fed one by one."""
+    """Tell how many microseconds a prompt of `count` tokens takes, and as many tokens chosen one by one."""
     prompt = array("H", (65 + k for k in range(count)))
     everything = bytearray(b"\xff" * ((_model.vocab_size + 7) // 8))
     one = array("H", [0])
@@ -58,7 +56,7 @@ def speed(count: int) -> None:
 
 
 def memory(phrases: list, rounds: int) -> None:
-    """Bytes of heap: in all; most that were taken, with garbage; how many more after the last round."""
+    """Answer phrases; tell bytes of heap: all, the most in use (with garbage), the growth in the end."""
     session = Session(_model)
     gc.collect()
     before = gc.mem_alloc()

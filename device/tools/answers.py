@@ -1,6 +1,7 @@
-# Answers many phrases without AT commands in between, to measure accuracy. A line of input is a JSON list of
-# a phrase and the tokens of its features; a line of output is the fields of its Answer as a JSON list, or a
-# fault as a JSON string.
+# Answers many phrases without AT commands in between, to measure accuracy.
+#
+# A line of input is a JSON list of a phrase and the tokens of its features. A line of output is a JSON list
+# of the fields of the Answer, or a fault as a JSON string.
 
 import json
 import sys

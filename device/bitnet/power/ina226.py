@@ -1,5 +1,5 @@
-# INA226, which measures voltage, current and power of what it supplies, on I2C (Texas Instruments, SBOS547).
-# Integers only. Registers have 16 bits, the high byte first.
+# The INA226, a sensor on I2C for voltage, current and power of what is supplied through it. Its data sheet is
+# Texas Instruments' SBOS547. All is computed in integers. Registers have 16 bits, the high byte first.
 
 import struct
 
@@ -24,23 +24,23 @@ _ALWAYS_1 = const(0x4000)
 _CONTINUOUS = const(0b111)  # shunt and bus voltage, one after the other
 
 AVERAGES = (1, 4, 16, 64, 128, 256, 512, 1024)
-CONVERSION_US = (140, 204, 332, 588, 1100, 2116, 4156, 8244)  # typical; at most a tenth longer
+CONVERSION_US = (140, 204, 332, 588, 1100, 2116, 4156, 8244)  # typical values; a tenth more at most
 
 _FULL_SCALE_UV = const(81920)  # of the shunt's voltage
 _CURRENT_STEPS = const(32768)
-_CALIBRATION_FACTOR = const(5120000)  # 0.00512, in uA and milliohms
+_CALIBRATION_FACTOR = const(5120000)  # the data sheet's 0.00512, for uA and milliohms
 _CALIBRATION_MAX = const(0x7FFF)
 _SHUNT_STEP_NV = const(2500)
 _BUS_STEP_UV = const(1250)
-_POWER_STEPS = const(25)  # of the current's step, in a step of power
+_POWER_STEPS = const(25)  # a step of power is as many steps of the current
 
-# What alert() watches: bits of Mask/Enable.
+# What alert() can watch: bits of the register Mask/Enable.
 OVER_CURRENT = const(0x8000)
 UNDER_CURRENT = const(0x4000)
 OVER_VOLTAGE = const(0x2000)
 UNDER_VOLTAGE = const(0x1000)
 OVER_POWER = const(0x0800)
-# What flags() returns.
+# The flags that flags() returns.
 ALERTED = const(0x10)
 READY = const(0x08)
 OVERFLOW = const(0x04)
@@ -48,17 +48,18 @@ _LATCH = const(0x01)
 
 
 class Ina226Error(Exception):
-    pass
+    """There is no INA226, or it cannot measure what is asked for; the text says why."""
 
 
 class Ina226:
-    """A sensor on a machine.I2C, reset, that measures all the time; current_step in uA.
+    """A sensor on a machine.I2C. It is reset, and measures all the time.
 
-    shunt_milliohms: its resistor. max_milliamperes: the most that will flow, 0 for the most the resistor can
-    show, at 81.92 mV; the smaller, the finer are current and power.
+    shunt_milliohms: its resistor. max_milliamperes: the most that will flow; the smaller it is, the finer are
+    current and power. 0: the most that the sensor can measure, which is 81.92 mV at the resistor.
+    current_step: a step of the current, in uA.
 
-    Raises Ina226Error if there is none or the values do not go together. I2C's OSError, if the sensor falls
-    silent, is the caller's.
+    Raises Ina226Error if there is no sensor or the values do not go together. All methods raise I2C's OSError
+    if the sensor does not answer.
     """
 
     def __init__(
@@ -75,9 +76,9 @@ class Ina226:
         self.configure()
 
     def configure(self, averages: int = 1, bus_us: int = 1100, shunt_us: int = 1100) -> None:
-        """Begin anew to measure; a result takes averages × (bus_us + shunt_us).
+        """Begin to measure anew. A result takes averages × (bus_us + shunt_us).
 
-        averages: of AVERAGES; the others: of CONVERSION_US. Raises ValueError for others.
+        averages: one of AVERAGES. The others: one of CONVERSION_US. Raises ValueError for other values.
         """
         for value, known in ((averages, AVERAGES), (bus_us, CONVERSION_US), (shunt_us, CONVERSION_US)):
             if value not in known:
@@ -89,16 +90,16 @@ class Ina226:
             | CONVERSION_US.index(shunt_us) << 3
             | _CONTINUOUS
         )
-        self._result_us = averages * (bus_us + shunt_us) * 11 // 10  # at the latest
+        self._result_us = averages * (bus_us + shunt_us) * 11 // 10  # at most
         self._write(_CONFIGURATION, self._configuration)
 
     def average_over(self, microseconds: int) -> int:
-        """Begin an average over half of this time at least; returns in how many us its result is there.
+        """Begin an average over at least half of this time; return after how many us its result is there.
 
-        That is later than this time if it is below 308 us.
+        That is longer than this time if this time is below 308 us.
         """
         if self._result_us <= microseconds < 2 * self._result_us:
-            self._write(_CONFIGURATION, self._configuration)  # as it is, but from now on
+            self._write(_CONFIGURATION, self._configuration)  # writing it begins the average anew
         else:
             averages, conversion = _longest(microseconds * 10 // 22)
             self.configure(averages, conversion, conversion)
@@ -107,24 +108,29 @@ class Ina226:
     # --- the last result ---
 
     def bus_microvolts(self) -> int:
+        """Return the voltage of what is supplied, in uV."""
         return self._read(_BUS_VOLTAGE) * _BUS_STEP_UV
 
     def shunt_nanovolts(self) -> int:
+        """Return the voltage at the resistor, in nV."""
         return _signed(self._read(_SHUNT_VOLTAGE)) * _SHUNT_STEP_NV
 
     def current_microamperes(self) -> int:
+        """Return the current in uA."""
         return _signed(self._read(_CURRENT)) * self.current_step
 
     def power_microwatts(self) -> int:
+        """Return the power in uW."""
         return self._read(_POWER) * _POWER_STEPS * self.current_step
 
     # --- alerts ---
 
     def alert(self, function: int, limit: int, latch: bool = False) -> None:
-        """Pull ALERT low beyond a limit: uA, uV or uW, as `function` asks, one of OVER_CURRENT and its like.
+        """Pull the pin ALERT low beyond a limit.
 
-        With latch, until flags() are read; else until a result within the limit. Raises ValueError if a
-        register cannot hold the limit.
+        function: OVER_CURRENT, UNDER_CURRENT (the limit is in uA), OVER_VOLTAGE, UNDER_VOLTAGE (uV) or
+        OVER_POWER (uW). The pin stays low until flags() is called, with latch; else until a result is within
+        the limit. Raises ValueError if a register cannot hold the limit.
         """
         if function in (OVER_CURRENT, UNDER_CURRENT):
             steps = limit * self._shunt // _SHUNT_STEP_NV
@@ -139,10 +145,11 @@ class Ina226:
         self._write(_MASK_ENABLE, function | (_LATCH if latch else 0))
 
     def alert_off(self) -> None:
+        """Watch no limit any more."""
         self._write(_MASK_ENABLE, 0)
 
     def flags(self) -> int:
-        """ALERTED, READY (a result since the last reading) and OVERFLOW; reading clears the first two."""
+        """Return the bits ALERTED, READY (a result has come since) and OVERFLOW; clear the first two."""
         return self._read(_MASK_ENABLE) & (ALERTED | READY | OVERFLOW)
 
     # --- registers ---
@@ -165,7 +172,7 @@ class Ina226:
 
 
 def _calibrate(shunt_milliohms: int, max_milliamperes: int) -> tuple:
-    """The step of the current in uA, and the calibration register, which makes it so."""
+    """Return the step of the current in uA, and what the calibration register must be for it."""
     if shunt_milliohms <= 0 or not 0 <= max_milliamperes * shunt_milliohms <= _FULL_SCALE_UV:
         raise Ina226Error(
             f"{max_milliamperes} mA through {shunt_milliohms} milliohms: the sensor measures up to 81.92 mV"
@@ -176,7 +183,7 @@ def _calibrate(shunt_milliohms: int, max_milliamperes: int) -> tuple:
 
 
 def _longest(microseconds: int) -> tuple:
-    """Averages and conversion time of the longest product up to this, or of the shortest there is."""
+    """Return averages and conversion time with the longest up to this, or the shortest of all."""
     best, averages, conversion = 0, AVERAGES[0], CONVERSION_US[0]
     for a in AVERAGES:
         for c in CONVERSION_US:

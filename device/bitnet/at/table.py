@@ -1,21 +1,30 @@
-# The commands, in the order in which AT+CLAC and device/README.md have them.
+# The table of all commands, in the order in which AT+CLAC and the documentation list them.
 
 from micropython import const
 
-from . import basic, inference, unit
+from . import basic, cloud, fallback, inference, parser, power, upkeep
 from .command import Command, Setting
-from .parser import Choice, Crc, Int, Text
+from .parser import AtError, Choice, Crc, Int, Text
 
 _FILE_MAX = const(65536)
 _MODES = const(7)
 
 
 def _list_commands(channel) -> list:
-    """All commands.
+    """Lists all commands.
 
     AT+CLAC
     """
     return ["AT" + command.name for command in COMMANDS]
+
+
+def _reserved(channel, text: bytes = b"") -> None:
+    """Is reserved, for adapters and for access.
+
+    AT+LORA?
+    AT+AUTH?
+    """
+    raise AtError(parser.NOT_SUPPORTED)
 
 
 COMMANDS = (
@@ -46,39 +55,41 @@ COMMANDS = (
     Setting(
         "+FALLBACK",
         (Int(0, _MODES), Int(0, 1000, 0), Int(0, 60000, 0)),
-        unit.fallback,
-        unit.set_fallback,
+        fallback.fallback,
+        fallback.set_fallback,
         (3, 0, 0),
     ),
-    Command("+RULE", (Int(0, unit.RULES_MAX), Text(b"")), read=unit.rules, set=unit.set_rule),
+    Command("+RULE", (Int(0, fallback.RULES_MAX), Text(b"")), read=fallback.rules, set=fallback.set_rule),
     Setting(
         "+DVFS",
         (Choice("none", "fixed", "deadline", "thermal"), Int(0, 999999999, 0)),
-        unit.dvfs,
-        unit.set_dvfs,
+        power.dvfs,
+        power.set_dvfs,
         ("none", 0),
-        run=unit.frequency,
+        run=power.frequency,
     ),
-    Command("+ENERGY", read=unit.energy),
-    Command("+STAT", read=unit.stat),
-    Command("+LOG", run=unit.clear_log, read=unit.log),
-    Setting("+SYNC", (Int(0, 1),), unit.sync, unit.set_sync, (0,), kept=True, run=unit.sync_state),
-    Command("+SELFTEST", run=unit.self_test, slow=True),
+    Command("+ENERGY", read=power.energy),
+    Command("+STAT", read=upkeep.stat),
+    Command("+LOG", run=upkeep.clear_log, read=upkeep.log),
+    Setting("+SYNC", (Int(0, 1),), cloud.consent, cloud.set_consent, (0,), kept=True, run=cloud.state),
+    Command("+SELFTEST", run=upkeep.self_test, slow=True),
     Command(
         "+FILES",
         (Choice("read", "write", "delete"), Text(), Int(0, _FILE_MAX, 0), Crc()),
-        read=unit.list_files,
-        set=unit.use_file,
+        read=upkeep.list_files,
+        set=upkeep.use_file,
     ),
-    Command("+LORA", (Text(b""),), run=unit.reserved, read=unit.reserved, set=unit.reserved),
-    Command("+AUTH", (Text(b""),), run=unit.reserved, read=unit.reserved, set=unit.reserved),
+    Command("+LORA", (Text(b""),), run=_reserved, read=_reserved, set=_reserved),
+    Command("+AUTH", (Text(b""),), run=_reserved, read=_reserved, set=_reserved),
 )
 _BY_NAME = {command.name: command for command in COMMANDS}
 
 
 def find(name: str) -> Command | None:
+    """Return the command of this name, which comes without its AT."""
     return _BY_NAME.get(name)
 
 
 def settings() -> list:
+    """Return the commands that are settings."""
     return [command for command in COMMANDS if isinstance(command, Setting)]

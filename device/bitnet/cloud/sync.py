@@ -1,7 +1,7 @@
 # Cloud sync: records of faults and phrases wait on flash until an MQTT broker has acknowledged them.
 #
-# What a user said is stored only with the user's consent: this is decided where records enter the queue, in
-# Sync._store; and it is sent only with consent, in Sync._record, for what flash could not drop in between.
+# What a user has said is stored only with the user's consent, which is decided where records enter the queue,
+# in Sync._store. It is sent only with consent, too, in Sync._record: the flash may have failed to drop it.
 
 import asyncio
 import errno
@@ -14,31 +14,32 @@ from micropython import const
 
 import bitnet
 
-from . import uptime
+from .. import uptime
 from .mqtt import PUBACK, Link, MqttError
 from .queue import Queue
 
 _TOKENS = const(16)
-_TEXT = const(256)  # characters of a text that a record takes
+_TEXT = const(256)  # characters of a text that a record may have
 _BATCH = const(1024)  # bytes of records in a message, unless one alone is larger
 _IDS = const(65535)
 _CONNECTING = const(15)  # seconds until a broker must have answered
 _DEFLATE_BITS = const(9)  # a window of 512 bytes
-_PHRASE = b'"kind": "phrase"'  # as json writes it; inside a text its quotes would be escaped
+_PHRASE = b'"kind": "phrase"'  # as json writes it; a text cannot contain it, for its quotes are escaped
 _LOST = b'{"kind":"lost"}'
 
-# What a fault may be called; another name becomes "other", so that no text slips in as a name.
+# What a fault may be called. Any other name becomes "other", so that no text gets in as a name.
 REASONS = ("model", "memory", "watchdog", "inference", "other")
 
 
 class Sync:
-    """Stores records, and publishes them on `topic` for as long as run() runs.
+    """Stores records, and publishes them on `topic` as long as run() runs.
 
     queue: where records wait. connect: an async function that returns a reader and a writer, such as
-    mqtt.connector("192.168.1.2"). client_id: the unit's name, which no other unit may have. consent: whether
-    the user agrees that phrases are stored and sent. model: CRC-32 of the model. keepalive: seconds of
-    silence after which the broker takes the unit, and the unit the broker, for lost. window: messages on
-    their way at once. backoff: seconds between attempts to connect, the first and the longest.
+    connector("192.168.1.2"). client_id: the unit's name, which no other unit may have. topic: None for
+    "bitnet/" and the name. consent: whether the user agrees that phrases are stored and sent. model: the
+    model's CRC-32. keepalive: seconds of silence after which broker and unit take each other for lost.
+    window: how many messages may be on their way. backoff: seconds between attempts to connect, the first
+    time and at most.
     """
 
     def __init__(
@@ -58,8 +59,7 @@ class Sync:
         self.queue = queue
         self.consent = consent
         self.connected = False
-        self.on_connection = lambda: None
-        """Called when a connection begins or ends."""
+        self.on_connection = lambda: None  # called when a connection begins or ends
         self.last_error = ""
         self._connect = connect
         self._client_id = client_id
@@ -69,18 +69,18 @@ class Sync:
         self._keepalive = keepalive
         self._window = window
         self._backoff = backoff
-        # Messages on their way, oldest first: packet id, and the records from, up to and not including.
+        # Messages on their way, the oldest first: packet id, first record, and the record after the last.
         self._flying: list = []
-        self._is_to_clear = False  # consent was withdrawn, and the flash failed
+        self._is_to_clear = False  # whether consent was withdrawn, and the flash has not dropped all yet
         self._packet_id = 0
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
         self._settled = asyncio.Event()
 
     def log(self, reason: str, **numbers: int) -> bool:
-        """Store a fault; False if that was not possible. reason: one of REASONS.
+        """Store a fault; return whether that was possible. reason: one of REASONS.
 
-        Further fields are numbers, because a text may quote a phrase; what is none is left out.
+        Further fields must be numbers, because a text may quote a phrase. Others are left out.
         """
         record: dict = {"kind": "fault", "reason": reason if reason in REASONS else "other"}
         for name, value in numbers.items():
@@ -89,9 +89,9 @@ class Sync:
         return self._store(record, personal=False)
 
     def phrase(self, answer, text: str = "", tokens=()) -> bool:
-        """Store a phrase and its bitnet.Answer; False without consent.
+        """Store a phrase and its bitnet.Answer; return whether that was possible: not without consent.
 
-        Instead of its text a phrase may be given as tokens, of which the last 16 are kept.
+        A phrase may come as tokens instead of a text; the last 16 of them are kept.
         """
         record = {
             "kind": "phrase",
@@ -107,9 +107,9 @@ class Sync:
         return self._store(record, personal=True)
 
     def withdraw(self) -> None:
-        """The user's consent is withdrawn: nothing more is stored or sent, and what waits is dropped.
+        """Withdraw the user's consent: no more phrases are stored or sent, and all that waits is dropped.
 
-        Raises OSError if the flash fails; then this is to be called again, and the next fault tries it too.
+        Raises OSError if the flash fails. Then call it again; the next fault tries to drop them, too.
         """
         if self.consent:
             self.consent = False
@@ -118,18 +118,18 @@ class Sync:
         self._clear()
 
     def _clear(self) -> None:
-        """Drop what a withdrawn consent has left, if anything."""
+        """Drop what waits, if consent was withdrawn and that has not been done yet."""
         if self._is_to_clear:
             self.queue.clear()
             self._is_to_clear = False
 
     async def run(self) -> None:
-        """Keep a connection to the broker and publish what the queue holds; never returns."""
+        """Stay connected to the broker and publish what the queue holds, for ever."""
         attempt = 0
         while True:
             try:
                 await self._converse()
-            except Exception as error:  # whatever a network or a broker does, the unit goes on
+            except Exception as error:  # whatever a network or a broker does, the unit must go on
                 self._failed(error)
             attempt = 0 if self.connected else attempt + 1
             self._connected(False)
@@ -137,7 +137,7 @@ class Sync:
             await _wait(self._hurry, self._pause_ms(attempt))
 
     async def flush(self, timeout: int = 10) -> bool:
-        """Publish what waits, also if the broker was not there just now; whether all of it arrived."""
+        """Publish what waits without a pause; return whether all has arrived. timeout: seconds."""
         self._hurry.set()
         self._wake.set()
         if self.queue.depth:
@@ -146,7 +146,7 @@ class Sync:
         return self.queue.depth == 0
 
     def _store(self, record: dict, personal: bool) -> bool:
-        """The only way into the queue."""
+        """Put a record into the queue, if it may be there. There is no other way into it."""
         if personal and not self.consent:
             return False
         record["uptime"] = uptime.seconds()
@@ -168,8 +168,8 @@ class Sync:
             self.on_connection()
 
     async def _converse(self) -> None:
-        """One connection, from its beginning until it breaks."""
-        # A socket whose connection was given up is closed by the collector, and a port has few of them.
+        """Connect to the broker, and exchange messages until the connection breaks."""
+        # A socket that was given up is closed by the garbage collector, and there are few sockets.
         gc.collect()
         link = Link(*await asyncio.wait_for(self._connect(), _CONNECTING))
         tasks = []
@@ -187,10 +187,10 @@ class Sync:
             await link.close()
 
     async def _until(self, broken: asyncio.Event, side) -> None:
-        """Run one side of the conversation; its end is that of the connection."""
+        """Run one side of the conversation, sending or receiving; when it ends, the connection ends."""
         try:
             await side
-        except Exception as error:  # as in run()
+        except Exception as error:  # whatever it is, as in run()
             self._failed(error)
         finally:
             broken.set()
@@ -218,7 +218,7 @@ class Sync:
         await link.publish(self._topic, self._payload(max(first, self.queue.first), end), packet_id, again)
 
     def _next_message(self) -> tuple | None:
-        """As many records as go into one message; None if none may be sent now."""
+        """Return the next message, as many records as go into it; None if none may be sent now."""
         queue = self.queue
         first = max(queue.first, self._flying[-1][2] if self._flying else 0)
         if len(self._flying) >= self._window or first == queue.next:
@@ -234,21 +234,21 @@ class Sync:
         return self._packet_id, first, end
 
     def _payload(self, first: int, end: int) -> bytes:
-        """A message: the unit, and records of consecutive numbers."""
+        """Write a message: what the unit is, and records of consecutive numbers."""
         queue = self.queue
         records = b",".join(self._record(number) for number in range(first, end))
         head = {"unit": self._client_id, "epoch": queue.epoch, "drops": queue.drops, "first": first}
         return _deflated(json.dumps(head).encode()[:-1] + b', "records": [' + records + b"]}")
 
     def _record(self, number: int) -> bytes:
-        """As it may be sent: phrases only with a consent that was not withdrawn since."""
+        """Return a record as it may be sent: a phrase only with a consent that holds."""
         record = self.queue.peek(number) or _LOST
         if (not self.consent or self._is_to_clear) and _PHRASE in record:
             return _LOST
         return record
 
     def _acknowledged(self, packet_id: int) -> None:
-        """A broker acknowledges messages in the order in which they were sent (MQTT 3.1.1, 4.6)."""
+        """Take an acknowledgement, which is that of the oldest message on its way (MQTT 3.1.1, 4.6)."""
         if not self._flying or self._flying[0][0] != packet_id:
             raise MqttError("the broker acknowledged another message than the oldest")
         self.queue.ack(self._flying.pop(0)[2] - 1)
@@ -257,7 +257,10 @@ class Sync:
             self._settled.set()
 
     def _pause_ms(self, attempt: int) -> int:
-        """Twice as long after each attempt, half of it by chance: units must not come back all at once."""
+        """Return how long to wait after failed attempts: each time twice as long, about half of it by chance.
+
+        Without chance, all units would come back at once when their broker does.
+        """
         first, longest = self._backoff
         pause = min(longest, first << min(attempt, 16)) * 1000
         return pause // 2 + random.randrange(pause // 2 + 1)
@@ -271,7 +274,7 @@ class Sync:
 
 
 async def _wait(event: asyncio.Event, milliseconds: int) -> bool:
-    """Whether the event came in time."""
+    """Wait for an event; return whether it came in time."""
     try:
         await asyncio.wait_for(event.wait(), milliseconds / 1000)
     except asyncio.TimeoutError:
@@ -280,7 +283,7 @@ async def _wait(event: asyncio.Event, milliseconds: int) -> bool:
 
 
 def _deflated(data: bytes) -> bytes:
-    """The data by zlib, where the firmware can do that; it then does not begin with a brace."""
+    """Compress data by zlib, if the firmware can. What is compressed does not begin with a brace."""
     try:
         import deflate  # noqa: PLC0415 (only boards with a network need it)
 

@@ -1,6 +1,8 @@
-# What bitnet-cli runs on a board through the REPL. Functions print one line of JSON. Data comes in chunks
-# exclusive-ored with a byte before them, so that Ctrl-C is never in the data and always reaches the board;
-# each is answered by a dot, so that no buffer overflows.
+# What `bitnet-cli deploy` runs on a board through the REPL. Functions answer with one line of JSON.
+#
+# Data comes in chunks. A byte goes before each of them, with which the others are exclusive-ored so that none
+# is Ctrl-C, which would stop the program. The board answers each chunk with a dot, and the next one comes
+# after that, so that no buffer overflows.
 
 import binascii
 import gc
@@ -29,7 +31,7 @@ _ROM_SEGMENT = const(2)
 _BLOCK_COUNT = const(4)
 _ERASE = const(6)
 
-# RP2040 datasheet 2.8.3 and the SDK's binary_info: where the firmware says how long it is.
+# Where the firmware says how long it is: RP2040 datasheet, 2.8.3, and binary_info of the Pico SDK.
 _FLASH = const(0x10000000)
 _INFO_AT = const(0x100)
 _INFO_END = const(0x100 + 256)
@@ -39,11 +41,12 @@ _INFO_BINARY_END = const(0x68F465DE)
 
 _buffer = bytearray(_BLOCK)
 _chunk = bytearray(1 + _CHUNK)
-# The block device that open_region() has found.
+# The block device that open_region() has found, if any.
 _regions: list = []
 
 
 def facts() -> None:
+    """Tell what decides which files a board needs: its firmware, a frozen package, free bytes."""
     frozen = None
     if ".frozen" in sys.path:
         path, sys.path[:] = list(sys.path), [".frozen"]
@@ -72,7 +75,7 @@ def _answer(value: object) -> None:
 
 
 def _receive(size: int) -> memoryview:
-    """The next `size` bytes, at most a block."""
+    """Receive `size` bytes, at most a block; they are valid until the next call."""
     for at in range(0, size, _CHUNK):
         count = min(_CHUNK, size - at)
         chunk = memoryview(_chunk)[: 1 + count]
@@ -95,7 +98,7 @@ def _open(path: str, mode: str):
 
 
 def sums(paths: list) -> None:
-    """Of each file its SHA-256 and its size, or null."""
+    """Tell the SHA-256 and the size of each file, or null if there is no such file."""
     _answer([_sum(path) for path in paths])
 
 
@@ -115,12 +118,15 @@ def _sum(path: str, size: int = -1):
 
 
 def part_sum(path: str) -> None:
-    """What an interrupted write() has left of a file, as sums()."""
+    """Tell what an interrupted write() has left of a file, as sums() does."""
     _answer(_sum(path + _PART))
 
 
 def write(path: str, start: int, size: int) -> None:
-    """Append `size` bytes at `start` of the part file; closed after each block, which then survives a cut."""
+    """Receive `size` bytes, and append them to the part file, which begins anew if `start` is 0.
+
+    The file is closed after each block, which then survives a power cut.
+    """
     if not start:
         _make_folders(path)
         _remove(path + _PART)
@@ -148,7 +154,7 @@ def _exists(path: str) -> bool:
 
 
 def finish(path: str, digest: str) -> None:
-    """Give the part file its name if it is what it should be; says whether it is."""
+    """Give the part file its name if it has the right SHA-256; tell whether it has."""
     found = _sum(path + _PART)
     is_good = found is not None and found[0] == digest
     if is_good:
@@ -159,13 +165,14 @@ def finish(path: str, digest: str) -> None:
 
 
 def remove(paths: list) -> None:
+    """Remove files, those that are there."""
     for path in paths:
         _remove(path)
     _answer(True)
 
 
 def remove_others(folder: str, suffix: str, names: list) -> None:
-    """All files in a folder that end so, but these."""
+    """Remove all files of a folder whose names end with the suffix, except those that are named."""
     for other in os.listdir(folder) if _exists(folder) else ():
         if other.endswith(suffix) and other not in names:
             _remove(folder + "/" + other)
@@ -178,6 +185,7 @@ def _remove(path: str) -> None:
 
 
 def first_line(path: str) -> None:
+    """Tell the first line of a text file, or null if there is no such file."""
     file = _open(path, "r")
     _answer(file and file.readline().strip())
 
@@ -186,7 +194,7 @@ def first_line(path: str) -> None:
 
 
 def open_region(start: int, size: int) -> None:
-    """The ROMFS's flash, else the raw flash from `start` on; says its kind and size, if there is one."""
+    """Find flash for a model, the ROMFS's or else raw flash from `start` on; tell its kind and size."""
     kind, found = "none", 0
     if hasattr(vfs, "rom_ioctl") and vfs.rom_ioctl(_ROM_SEGMENTS) > 0:
         _regions.append(vfs.rom_ioctl(_ROM_SEGMENT, 0))
@@ -204,7 +212,7 @@ def _word(address: int) -> int:
 
 
 def _firmware_end() -> int | None:
-    """The firmware's size, which it says itself."""
+    """Return where the firmware ends in flash, as it says itself; None if it does not say so."""
     for at in range(_FLASH + _INFO_AT, _FLASH + _INFO_END, 4):
         if _word(at) == _INFO_MARK:
             for entry in range(_word(at + 4), _word(at + 8), 4):
@@ -215,10 +223,10 @@ def _firmware_end() -> int | None:
 
 
 def _raw_flash(start: int, size: int):
-    """A block device for flash between the firmware and its file system, to which rp2.Flash gives no way.
+    """Make a block device of flash between the firmware and its file system.
 
-    The object's fields are its type, the offset in flash, and the size; what we do not recognize we leave
-    alone.
+    rp2.Flash does not allow that, so the fields of one of its objects are overwritten: after its type these
+    are the offset in flash, and the size. Returns None, and changes nothing, if they are not as expected.
     """
     flash = rp2.Flash(start=0, len=_BLOCK)  # type: ignore[call-arg]
     fields = id(flash) + 4
@@ -230,7 +238,7 @@ def _raw_flash(start: int, size: int):
 
 
 def region_sums(size: int) -> None:
-    """CRC-32 of the region's first `size` bytes, block by block."""
+    """Tell the CRC-32 of each block of the region's first `size` bytes."""
     found = []
     for block in range((size + _BLOCK - 1) // _BLOCK):
         _regions[0].readblocks(block, _buffer)
@@ -239,7 +247,7 @@ def region_sums(size: int) -> None:
 
 
 def region_sum(size: int) -> None:
-    """SHA-256 of its first `size` bytes."""
+    """Tell the SHA-256 of the region's first `size` bytes."""
     digest = hashlib.sha256()
     for at in range(0, size, _BLOCK):
         _regions[0].readblocks(at // _BLOCK, _buffer)
@@ -248,11 +256,12 @@ def region_sum(size: int) -> None:
 
 
 def write_block(block: int) -> None:
-    """Receive a block and write it."""
+    """Receive a block, and write it to the region."""
     _regions[0].writeblocks(block, _receive(_BLOCK))
 
 
 def erase_block(block: int) -> None:
+    """Erase a block of the region."""
     _regions[0].ioctl(_ERASE, block)
     _answer(True)
 

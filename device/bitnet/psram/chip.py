@@ -1,9 +1,9 @@
-# PSRAM on pins of an RP2040, which cannot map it into memory: APS6404L, LY68L6400 and their like, 8 MB.
-# PIO and DMA read and write it, four bits at a clock (QPI).
+# A PSRAM chip of 8 MB on pins of an RP2040, which cannot map it into memory: an APS6404L, LY68L6400 or the
+# like. PIO and DMA read and write it, four bits at a clock (QPI).
 #
-# The chip refreshes itself only while CS is high, and has to every 8 us, above 85 °C every 4 us. CS is low
-# for a burst of 32 bytes at a time, at most 162 cycles: below 4 us from 41 MHz on. Bursts lie at multiples of
-# their size, so none crosses a page of the chip, where it would begin again.
+# The chip refreshes itself only while CS is high, and must do so every 8 us, above 85 °C every 4 us. CS is
+# low for a burst of 32 bytes, which takes 162 cycles at most; that is below 4 us from 41 MHz on. Bursts lie
+# at multiples of their size, so none crosses a page of the chip, at whose end it would wrap around.
 #
 # Names in the programs are those of PIO's assembler, which is not Python:
 # mypy: disable-error-code="name-defined,call-overload"
@@ -16,7 +16,7 @@ import rp2
 from micropython import const
 from rp2 import PIO, asm_pio
 
-_READER = const(6)  # state machines: the last two of eight, because programs begin with the first
+_READER = const(6)  # state machines: the last two of eight, because other programs take the first ones
 _WRITER = const(7)
 _PIO = const(1)
 _PIO_BASE = const(0x50300000)
@@ -35,21 +35,21 @@ _EXIT_QPI = const(0xF5)
 _WRITE = const(0x38)
 
 _POWER_UP_US = const(150)
-_SLOW_HZ = const(62_500_000)  # at two cycles a clock: the chip tells its ID up to 33 MHz
-_ID_SIZE = const(4)  # of eight bytes, because CS is low meanwhile
+_SLOW_HZ = const(62_500_000)  # two cycles are a clock, and the chip tells its ID up to 33 MHz
+_ID_SIZE = const(4)  # of eight bytes, because CS must not be low for longer
 _KNOWN_GOOD_DIE = const(0x5D)
 _BURST = const(32)
-_CHUNK = const(992)  # bytes at once; whole bursts from any address on are 1024
-_PATTERN = const(251)  # prime: no two lines of cells get the same
-_FRAME = const(8)  # before the data of a burst that is written: a count of nibbles, command and address
+_CHUNK = const(992)  # bytes at once, which are at most 1024 with whole bursts at both ends
+_PATTERN = const(251)  # a prime, so that no two rows of cells get the same
+_FRAME = const(8)  # bytes before the data of a burst: a count of nibbles, command and address
 
 
-# side: bit 0 is CS, bit 1 the clock. 1 is idle; 0, then 2 is a clock.
+# Of what side() sets, bit 0 is CS and bit 1 the clock: 1 is idle; 0 and then 2 make a clock.
 
 
 @asm_pio(out_init=PIO.OUT_LOW, set_init=PIO.IN_LOW, sideset_init=[PIO.OUT_HIGH, PIO.OUT_LOW], autopush=True)
 def _spi():
-    # One bit at a time, from two words: how many to send, less 1, and to receive; and what to send.
+    # One bit at a clock. Two words say how many bits to send, less 1, and to receive; and what to send.
     pull().side(1)
     out(x, 16).side(1)
     out(y, 16).side(1)
@@ -72,7 +72,7 @@ def _spi():
     autopull=True,
 )
 def _writing():
-    # A word with a count of nibbles, less 1, then these. The pull drops what is left of the last word.
+    # A word has the count of nibbles, less 1; these follow. The pull drops what is left of the last word.
     pull().side(1)[1]
     out(x, 32).side(1)
     set(pindirs, 0b1111).side(1)
@@ -89,8 +89,8 @@ def _writing():
     autopush=True,
 )
 def _reading():
-    # A burst for each word that is 0, from where the last one ended. Any other word is the number of the next
-    # burst, inverted, because x can only be counted down.
+    # A word that is 0 asks for the burst after the last one. Any other word is the number of the next burst,
+    # inverted, because x can only be counted down.
     label("number")
     mov(x, osr).side(1)
     wrap_target()
@@ -115,8 +115,8 @@ def _reading():
     label("wait")
     nop().side(0)
     jmp(y_dec, "wait").side(2)
-    # What the chip puts out when the clock falls is taken when it falls again, two cycles later: the way
-    # through the pads and back takes longer than one at 133 MHz.
+    # What the chip puts out when the clock falls is read when it falls again, two cycles later, because the
+    # way through the pads and back takes longer than one cycle at 133 MHz.
     set(y, 31).side(2)
     label("data")
     in_(pins, 4).side(0)
@@ -128,14 +128,15 @@ def _reading():
 
 
 class PsramError(Exception):
-    pass
+    """There is no chip, or it is faulty, or too small for what is asked; the text says which."""
 
 
 class Psram:
-    """A chip of `size` bytes, reset, which leaves its content; `id` is the beginning of what it calls itself.
+    """A chip of `size` bytes. It is reset, which leaves its content. id: the beginning of its ID.
 
-    The pins: cs; sck, the one after it; data, the first of four. Raises PsramError if no chip answers, and
-    OSError or ValueError if PIO 1's memory or last two state machines, or all DMA channels, are taken.
+    The pins: cs; sck, which must be the one after it; data, the first of four. Raises PsramError if no chip
+    answers; OSError or ValueError if the memory or the last two state machines of PIO 1 are taken, or all DMA
+    channels.
     """
 
     def __init__(self, cs: int, sck: int, data: int, size: int = 8 << 20) -> None:
@@ -151,7 +152,7 @@ class Psram:
         self._channels: list = []
         try:
             self._claim_channels()
-            # The data come with our own clock, and the two cycles of a synchronizer would make them late.
+            # The data come with our own clock, so they need no synchronizer, which costs two cycles.
             machine.mem32[_PIO_BASE + _INPUT_SYNC_BYPASS] |= 0b1111 << data
             slow = min(machine.freq(), _SLOW_HZ)
             self._writer = self._claim(_WRITER, _writing, slow)
@@ -162,7 +163,7 @@ class Psram:
             raise
 
     def close(self) -> None:
-        """Give up PIO and DMA; the chip keeps its content. May be called again."""
+        """Give up PIO and DMA; the chip keeps its content. It may be called again."""
         for state_machine in self._machines:
             state_machine.active(0)
         for program in self._programs:
@@ -172,7 +173,7 @@ class Psram:
         self._machines, self._programs, self._channels = [], [], []
 
     def write(self, address: int, data) -> None:
-        """Any number of bytes from an address on. Raises PsramError if they do not fit."""
+        """Write any number of bytes from an address on. Raises PsramError if they do not fit."""
         self._check(address, len(data))
         data = memoryview(data)
         self._reader.active(0)
@@ -182,7 +183,7 @@ class Psram:
         self._writer.active(0)
 
     def readinto(self, address: int, buffer) -> None:
-        """Fill a buffer from an address on. Raises PsramError if that is beyond the end."""
+        """Fill a buffer with the bytes from an address on. Raises PsramError if there are not as many."""
         self._check(address, len(buffer))
         buffer = memoryview(buffer)
         self._reader.active(1)
@@ -191,7 +192,7 @@ class Psram:
         self._reader.active(0)
 
     def open_stream(self) -> tuple:
-        """For the native module, until the next call of another method: it may read by itself.
+        """Let the native module read by itself, until another method is called.
 
         Returns the DMA channel that takes the data, the one that asks for bursts, and the state machine.
         """
@@ -199,9 +200,10 @@ class Psram:
         return self._receive.channel, self._request.channel, _READER
 
     def self_test(self, start: int = 0, size: int | None = None) -> None:
-        """Find faulty pins, and faulty cells between start and start + size; what the chip holds is lost.
+        """Test the pins, and the cells from start up to start + size; what these hold is lost.
 
-        All 8 MB take about a minute. Raises PsramError with the first address that is wrong, and its bits.
+        size: None for all up to the end. 8 MB take about a minute. Raises PsramError with the first address
+        that is wrong, and what was read there.
         """
         end = self.size if size is None else start + size
         self._check(start, end - start)
@@ -215,7 +217,7 @@ class Psram:
                     do(address, pattern[shift : shift + min(_CHUNK, end - address)])
 
     def _test_addresses(self) -> None:
-        """A byte of its own at each power of two: with a pin of the data at fault, others come back."""
+        """Write and read a byte of its own at each power of two, which fails if a pin is faulty."""
         addresses = [0]
         while 1 << len(addresses) - 1 < self.size:
             addresses.append(1 << len(addresses) - 1)
@@ -251,7 +253,7 @@ class Psram:
         )
 
     def _claim(self, number: int, program, hz: int = -1):
-        """A state machine with a program on our pins; not active."""
+        """Claim a state machine, and put a program for our pins into it; it does not run yet."""
         in_base = set_base = self._so if program is _spi else self._data
         state_machine = rp2.StateMachine(
             number,
@@ -267,7 +269,7 @@ class Psram:
         return state_machine
 
     def _release(self, state_machine) -> None:
-        """Of the last one claimed: both its memory and its number are needed again."""
+        """Give up the state machine that was claimed last: its memory and its number are needed again."""
         state_machine.active(0)
         self._machines.pop()
         PIO(_PIO).remove_program(self._programs.pop())
@@ -275,9 +277,9 @@ class Psram:
     # --- commands ---
 
     def _reset(self, hz: int) -> None:
-        """From either mode into QPI; reads the ID on the way."""
+        """Bring the chip from SPI or QPI into QPI, and read its ID on the way."""
         time.sleep_us(_POWER_UP_US)
-        # In SPI mode, two clocks are no command.
+        # In SPI mode these two clocks are no command, and do nothing.
         struct.pack_into(">IB", self._frames, 0, 1, _EXIT_QPI)
         self._writer.active(1)
         self._send_frames(8)
@@ -305,7 +307,7 @@ class Psram:
     # --- bursts ---
 
     def _write_some(self, address: int, data) -> None:
-        """At most _CHUNK bytes."""
+        """Write at most _CHUNK bytes."""
         frames, end, at = self._frames, 0, 0
         while at < len(data):
             size = min(_BURST - address % _BURST, len(data) - at)
@@ -326,7 +328,7 @@ class Psram:
         _wait_until_sent(_WRITER)
 
     def _read_some(self, address: int, buffer) -> None:
-        """At most _CHUNK bytes."""
+        """Read at most _CHUNK bytes."""
         skip, size = address % _BURST, len(buffer)
         bursts = (skip + size + _BURST - 1) // _BURST
         self._reader.put(~(address // _BURST))
@@ -346,8 +348,8 @@ class Psram:
 
 
 def _wait_until_sent(number: int) -> None:
-    """Until a state machine of PIO 1 waits for more, which is when CS is high."""
+    """Wait until a state machine of PIO 1 has nothing more to send; CS is high then."""
     register, waits = _PIO_BASE + _FDEBUG, 1 << _TX_STALL + number % 4
-    machine.mem32[register] = waits  # forgets that it has waited before
+    machine.mem32[register] = waits  # clears what it has noted of earlier waits
     while not machine.mem32[register] & waits:
         pass

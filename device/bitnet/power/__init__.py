@@ -1,0 +1,1 @@
+# Frequency and energy: what a unit needs only if its board.toml has [clock] or [power].
