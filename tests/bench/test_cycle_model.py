@@ -5,7 +5,7 @@ from bitnet_cli.emulation.cores import Program, link
 from bitnet_cli.measure.kernel_bench import BASELINES, Bench
 from bitnet_cli.model.packing import BINARY, TERNARY
 from bitnet_cli.natmod.build import micropython_source
-from rp2040_machine import Rp2040Machine
+from support.rp2040_machine import Rp2040Machine
 
 TARGET = "cortex-m0plus"
 

@@ -1,13 +1,13 @@
 """device/README.md says what the commands do."""
 
-import at_docs
+from support import at_docs
 
 
 def test_the_readme_is_up_to_date() -> None:
     readme = at_docs.README.read_text(encoding="utf-8")
     now = at_docs.updated(readme)
     assert at_docs.without_measurements(readme) == at_docs.without_measurements(now), (
-        "run `PYTHONPATH=tests python tests/boards/at_docs.py` and read what has changed"
+        "run `PYTHONPATH=tests python -m support.at_docs` and read what has changed"
     )
 
 

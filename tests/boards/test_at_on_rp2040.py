@@ -5,17 +5,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-import at_clients
 import pytest
 import serial
 from bitnet_cli.boards.at import AtClient
 from bitnet_cli.boards.image import build_image
 from bitnet_cli.emulation.pico import Pico, PicoPort
 from bitnet_cli.paths import STOCK_MODEL
-from pico_boards import BOARD
-from pico_clocks import DieTemperature
-from pico_uart import UartPico
-from traffic import RULE, Client, PtyLine, free_heap, join
+from support import at_clients
+from support.pico_boards import BOARD
+from support.pico_clocks import DieTemperature
+from support.pico_uart import UartPico
+from support.traffic import RULE, Client, PtyLine, free_heap, join
 
 LINES = 150
 HEAP_SLACK = 512  # bytes

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from bitnet_cli.commands.demo import PHRASES
 from bitnet_cli.measure import board_report
 from bitnet_cli.measure.board_bench import BoardBench, bench_emulated
+from bitnet_cli.measure.reference import REFERENCE_PHRASES
 from bitnet_cli.paths import STOCK_MODEL
-from pico_boards import BOARD
+from support.pico_boards import BOARD
 
 _P95_MS, _HERTZ = 100, 133_000_000
 _MAX_RAM, _MAX_KV_CACHE = 200 * 1024, 16 * 1024
@@ -16,7 +16,7 @@ _MAX_RAM, _MAX_KV_CACHE = 200 * 1024, 16 * 1024
 
 @pytest.fixture(scope="module")
 def bench() -> BoardBench:
-    return bench_emulated(BOARD, STOCK_MODEL, PHRASES, print)
+    return bench_emulated(BOARD, STOCK_MODEL, REFERENCE_PHRASES, print)
 
 
 def test_latency(bench: BoardBench) -> None:

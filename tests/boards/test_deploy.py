@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import toy
 from bitnet_cli.boards import deploy as deployment
 from bitnet_cli.boards.at import AtClient
 from bitnet_cli.boards.board import read_board
@@ -18,7 +17,9 @@ from bitnet_cli.emulation.pico import Pico, PicoPort
 from bitnet_cli.errors import BitnetError
 from bitnet_cli.measure import board_bench
 from bitnet_cli.measure.validate import validate
-from pico_boards import BOARD, firmware, model_line, quiet, stock_firmware
+from bitnet_cli.progress import silent
+from support import toy
+from support.pico_boards import BOARD, firmware, model_line, stock_firmware
 
 UNIT_FILES = ("lib/_bitnet.mpy", "lib/bitnet_board.py", "main.py")
 PHRASES = ("set the kitchen to 21.5 degrees", "lights on", "is it warm?")
@@ -40,7 +41,7 @@ def port() -> Iterator[PicoPort]:
 
 def deploy_to(port: PicoPort, model: Path) -> Deployment:
     with Link(port.port, AGENT) as link:
-        return deploy(link, BOARD, model, quiet)
+        return deploy(link, BOARD, model, silent)
 
 
 def test_a_clone_becomes_an_answering_unit(port: PicoPort, model: Path) -> None:
@@ -68,8 +69,8 @@ def test_another_model_writes_only_itself(port: PicoPort, tmp_path: Path) -> Non
 def test_without_a_config_the_unit_keeps_its_own(port: PicoPort, model: Path) -> None:
     config = UnitConfig({"FACTORY": {"+FALLBACK": (1, 300, 0)}})
     with Link(port.port, AGENT) as link:
-        assert "lib/bitnet_config.py" in deploy(link, BOARD, model, quiet, config).written
-        assert deploy(link, BOARD, model, quiet).written == ()
+        assert "lib/bitnet_config.py" in deploy(link, BOARD, model, silent, config).written
+        assert deploy(link, BOARD, model, silent).written == ()
         assert b"(1, 300, 0)" in link.run("from bitnet_config import FACTORY; print(FACTORY)")
         link.ask("remove(['lib/bitnet_config.py'])")
 
@@ -128,7 +129,7 @@ def hertz_of(client: AtClient) -> int:
 def test_a_program_of_the_users_stays(port: PicoPort, model: Path) -> None:
     with Link(port.port, AGENT) as link:
         link.run("with open('main.py', 'w') as file: file.write('print(1)\\n')")
-        done = deploy(link, BOARD, model, quiet)
+        done = deploy(link, BOARD, model, silent)
         assert done.kept == ("main.py",) and "main.py" not in done.written
         assert link.ask("first_line('main.py')") == "print(1)"
         link.ask("remove(['main.py'])")
@@ -170,7 +171,7 @@ def refuses(port: PicoPort, board: object, model: Path, message: str) -> None:
     """Before anything is written."""
     before = bytes(port.pico.flash)
     with Link(port.port, AGENT) as link, pytest.raises(BitnetError) as raised:
-        deploy(link, board, model, quiet)  # type: ignore[arg-type]
+        deploy(link, board, model, silent)  # type: ignore[arg-type]
     assert message in str(raised.value) and "\n" not in str(raised.value)
     assert bytes(port.pico.flash) == before
 

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
-import toy
 from bitnet_cli.boards.deploy import AGENT, deploy, unit_files
 from bitnet_cli.boards.link import Link, LinkError
 from bitnet_cli.emulation.pico import Pico, PicoPort, PowerCutError
-from pico_boards import BOARD, firmware, model_line, quiet
+from bitnet_cli.progress import silent
+from support import toy
+from support.pico_boards import BOARD, firmware, model_line
 
 _EVERY = 10
 
@@ -23,7 +24,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def deploy_to(port: PicoPort, model: Path) -> list[object]:
     """Returns the sums of the files on the board."""
     with Link(port.port, AGENT) as link:
-        deploy(link, BOARD, model, quiet)
+        deploy(link, BOARD, model, silent)
         found: list[object] = link.ask(
             f"sums({[file.path for file in unit_files(BOARD, None, is_frozen=True)]!r})"
         )

@@ -10,10 +10,10 @@ import pytest
 from bitnet_cli.boards.image import build_image
 from bitnet_cli.emulation.pico import Pico, PicoPort
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
-from pico_boards import BOARD, model_line
-from pico_uart import QuietUarts
 from rp2040py.gpio_pin import GPIOPinState
 from rp2040py.rp2040 import RP2040
+from support.pico_boards import BOARD, model_line
+from support.pico_uart import QuietUarts
 
 EXAMPLES = DEVICE / "examples"
 LAMP = 15

@@ -4,7 +4,6 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 
-import ina226_chip
 import pytest
 from bitnet_cli.boards.board import CONFIG_NAME, Ina226, Power
 from bitnet_cli.boards.image import littlefs_image
@@ -12,10 +11,11 @@ from bitnet_cli.emulation import simulator
 from bitnet_cli.emulation.pico import Pico
 from bitnet_cli.emulation.pico_repl import Repl
 from bitnet_cli.emulation.pico_timing import EMULATED_HZ, TimedPico
-from ina226_chip import Ina226Chip
-from pico_boards import BOARD, firmware
-from pico_clocks import DieTemperature, PicoClocks
-from pico_uart import QuietUarts
+from support import ina226_chip
+from support.ina226_chip import Ina226Chip
+from support.pico_boards import BOARD, firmware
+from support.pico_clocks import DieTemperature, PicoClocks
+from support.pico_uart import QuietUarts
 
 CLOCK = (125_000_000, 48_000_000, 133_000_000)  # default, least, most
 STEPS = sorted(CLOCK)

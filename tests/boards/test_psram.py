@@ -15,7 +15,7 @@ from bitnet_cli.model.packing import BINARY, TERNARY
 from bitnet_cli.model.random_model import random_model
 from bitnet_cli.natmod.build import module_path
 from bitnet_cli.paths import DEVICE
-from psram_chip import ID, SIZE, PsramChip
+from support.psram_chip import ID, SIZE, PsramChip
 
 PICO_FLASH_AND_SRAM = (2 << 20) + (264 << 10)
 TOKENS = [3, 1, 4]

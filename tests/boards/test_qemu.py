@@ -9,12 +9,12 @@ import pytest
 import serial
 from bitnet_cli.boards.at import AtClient, quote
 from bitnet_cli.boards.link import Link
-from bitnet_cli.commands.demo import PHRASES
 from bitnet_cli.emulation.simulator import SimulatedBoard
+from bitnet_cli.measure.reference import REFERENCE_PHRASES
 from bitnet_cli.measure.validate import validate
 from bitnet_cli.model.oracle import Oracle
 from bitnet_cli.paths import STOCK_MODEL
-from qemu_board import MACHINES, QemuBoard
+from support.qemu_board import MACHINES, QemuBoard
 
 BOOT_TIMEOUT = 60.0  # seconds, on a machine that is busy otherwise
 ANSWER_TIMEOUT = 30.0
@@ -56,7 +56,7 @@ def board(name: str) -> Iterator[QemuBoard]:
 def session(at: AtClient) -> list[str]:
     """The lines of a conversation, without the milliseconds in them."""
     lines: list[str] = []
-    for command in ("AT", "AT+MODEL?", *(f"AT+INFER={quote(phrase)}" for phrase in PHRASES)):
+    for command in ("AT", "AT+MODEL?", *(f"AT+INFER={quote(phrase)}" for phrase in REFERENCE_PHRASES)):
         response = at.command(command)
         lines += [*response.lines, response.final]
     return [re.sub(r"^(\+INFER: .*),\d+,(\d+,0)$", r"\1,*,\2", line) for line in lines]
@@ -68,7 +68,7 @@ def test_answers_as_the_simulated_board_does(board: QemuBoard) -> None:
     with AtClient(board.port, timeout=ANSWER_TIMEOUT) as at:
         at.wait_until_ready(BOOT_TIMEOUT)
         assert session(at) == expected
-    assert sum(line.startswith("+INFER: ") and ",*," in line for line in expected) == len(PHRASES)
+    assert sum(line.startswith("+INFER: ") and ",*," in line for line in expected) == len(REFERENCE_PHRASES)
 
 
 def test_logits(name: str, board: QemuBoard, record_property: Callable[..., None]) -> None:
@@ -86,7 +86,7 @@ def test_logits(name: str, board: QemuBoard, record_property: Callable[..., None
 
 def test_validates_over_a_socket(board: QemuBoard) -> None:
     """REPL and AT commands one after the other on one line, as `bitnet-cli validate` has them."""
-    for check in validate(board.port, STOCK_MODEL, PHRASES):
+    for check in validate(board.port, STOCK_MODEL, REFERENCE_PHRASES):
         assert check.is_good, check
 
 

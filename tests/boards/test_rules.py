@@ -5,7 +5,7 @@ from bitnet_cli.boards.image import build_image
 from bitnet_cli.emulation.pico import Pico
 from bitnet_cli.emulation.pico_repl import Repl
 from bitnet_cli.paths import STOCK_MODEL
-from pico_boards import BOARD, firmware
+from support.pico_boards import BOARD, firmware
 
 ROUND = "timer for 5 minutes water set the lights at on the of my "
 LONG = [(ROUND * 5)[:245], "x" * 245, ("a " * 123)[:245], ("on " * 82)[:245], "1" * 245]

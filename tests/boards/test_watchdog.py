@@ -11,7 +11,7 @@ from bitnet_cli.boards.image import littlefs_image
 from bitnet_cli.boards.link import Link
 from bitnet_cli.emulation.pico import Pico, PicoPort
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
-from pico_boards import BOARD, firmware
+from support.pico_boards import BOARD, firmware
 
 TIMEOUT_MS = 1000
 SOON = 256  # bytes, a third of a second at 9600 baud

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy
-from at_line import Line
 from bitnet_cli.emulation import simulator
 from bitnet_cli.emulation.simulator import SimulatedBoard
+from support import toy
+from support.at_line import Line
 
 SCRIPTS = Path(__file__).parent / "scripts"
 

@@ -5,8 +5,8 @@ import re
 import time
 
 import pytest
-from at_line import Line
 from bitnet_cli.emulation.simulator import SimulatedBoard
+from support.at_line import Line
 
 INFER = rb'\r\n\+INFER: "\w+",\d+,"[^"]*","model",\d+,\d+,0\r\n'
 

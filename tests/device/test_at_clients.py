@@ -4,11 +4,11 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import at_clients
 import pytest
 from bitnet_cli.emulation.simulator import SimulatedBoard
 from bitnet_cli.paths import DEVICE
-from mosquitto import config_without_broker
+from support import at_clients
+from support.mosquitto import config_without_broker
 
 Ask = Callable[[str], tuple[str, str]]
 """ask(command) → (final result code, lines of information)."""

@@ -4,8 +4,8 @@ import json
 import subprocess
 from pathlib import Path
 
-import command_line
 from bitnet_cli.emulation.simulator import SimulatedBoard
+from support import command_line
 
 
 def at(board: SimulatedBoard, *arguments: object, typed: str = "") -> subprocess.CompletedProcess[str]:

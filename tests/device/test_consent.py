@@ -6,7 +6,7 @@ from typing import Any
 
 from bitnet_cli.boards.at import AtClient
 from bitnet_cli.emulation.simulator import SimulatedBoard
-from mosquitto import config_without_broker
+from support.mosquitto import config_without_broker
 
 CANARY = "xylophonequark"
 COMMANDS = (

@@ -7,18 +7,18 @@ import subprocess
 from pathlib import Path
 
 from bitnet_cli.boards.at import AtClient
-from bitnet_cli.commands.demo import PHRASES
-from command_line import BITNET_CLI, run
+from bitnet_cli.measure.reference import REFERENCE_PHRASES
+from support.command_line import BITNET_CLI, run
 
 
 def test_prints_exchanges(random_model: Path) -> None:
     done = run("demo", "--model", random_model)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    for phrase in PHRASES:
+    for phrase in REFERENCE_PHRASES:
         assert f'> AT+INFER="{phrase}"' in lines
-    assert sum(line.startswith("< +INFER: ") for line in lines) == len(PHRASES)
-    assert lines.count("< OK") == len(PHRASES)
+    assert sum(line.startswith("< +INFER: ") for line in lines) == len(REFERENCE_PHRASES)
+    assert lines.count("< OK") == len(REFERENCE_PHRASES)
 
 
 def test_json(random_model: Path) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy
 from bitnet_cli.boards.at import AtClient, AtError
 from bitnet_cli.emulation.simulator import SimulatedBoard, infer_many
 from bitnet_cli.errors import BitnetError
+from support import toy
 
 # Without a prefix: with one, a session does not need the metadata.
 MODEL = toy.model(1, prefix=False)

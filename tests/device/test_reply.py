@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy
 from bitnet_cli.boards.at import Answer
 from bitnet_cli.emulation.simulator import infer_many
 from bitnet_cli.model.grammar import Labels, Reply
 from bitnet_cli.model.oracle import Oracle
 from bitnet_cli.model.tokenizer import encode
+from support import toy
 
 
 def phrases(count: int, seed: int) -> list[str]:

@@ -14,7 +14,7 @@ from bitnet_cli.paths import STOCK_MODEL
 from bitnet_cli.phrases.phrases import read_phrases
 from bitnet_cli.rules import patterns
 from bitnet_cli.rules.generate import normalize, rules_path
-from test_tokenizer import texts
+from support.texts import awkward_texts
 
 HOME = Path(__file__).parents[2] / "host" / "phrases" / "home"
 DEFAULT = """# comments and empty lines are no rules
@@ -125,7 +125,7 @@ def test_any_phrase_with_a_small_stack(on_device: Callable[..., Any], tmp_path: 
     """Long phrases of words that rules look for. 6,000 bytes are half of that on a board's 32 bits."""
     rng = random.Random(3)
     words = re.findall("[a-z]+", rules_path(STOCK_MODEL).read_text())
-    phrases = [phrase.encode() for phrase in texts(300)]
+    phrases = [phrase.encode() for phrase in awkward_texts(300)]
     phrases += [" ".join(rng.choices(words, k=60)).encode() for _ in range(100)]
     phrases += [(rng.choice(words) + " ").encode() * 200 for _ in range(100)]
     lines = [phrase[:255].hex() for phrase in phrases]
@@ -174,7 +174,7 @@ def test_editing_the_users_rules(on_device: Callable[..., Any], tmp_path: Path) 
 
 
 def test_normal_form_equals_the_hosts(on_device: Callable[..., Any]) -> None:
-    phrases = [phrase for phrase in texts(2000) if len(phrase.encode()) < 256]
+    phrases = [phrase for phrase in awkward_texts(2000) if len(phrase.encode()) < 256]
     phrases += [
         "What's 21°C?",
         "what’s up",

@@ -9,11 +9,11 @@ from pathlib import Path
 from zlib import crc32
 
 import pytest
-from at_line import Line
 from bitnet_cli.boards.at import AtClient
 from bitnet_cli.boards.config import UnitConfig
 from bitnet_cli.emulation.simulator import SimulatedBoard
-from mosquitto import Broker, config_with_broker, config_without_broker, free_port
+from support.at_line import Line
+from support.mosquitto import Broker, config_with_broker, config_without_broker, free_port
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ import pytest
 from bitnet_cli.cloud.collect import Store
 from bitnet_cli.emulation import simulator
 from bitnet_cli.natmod import build
-from command_line import BITNET_CLI
-from mosquitto import Broker, free_port
+from support.command_line import BITNET_CLI
+from support.mosquitto import Broker, free_port
 
 SCRIPT = Path(__file__).parent / "scripts" / "sync_unit.py"
 CAP = 65536

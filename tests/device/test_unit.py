@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy
+from support import toy
 
 SYNC = {"host": "127.0.0.1", "port": 1, "cap": 4096, "unit": "u"}
 SYNC |= dict.fromkeys(("ca", "topic", "user", "password"))

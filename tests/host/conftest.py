@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from bitnet_cli.phrases.phrases import Phrase
 from bitnet_cli.phrases.templates import PhraseBook, load
+from bitnet_cli.progress import silent
 from bitnet_cli.training import checkpoint as checkpoints
 from bitnet_cli.training.checkpoint import Checkpoint
 from bitnet_cli.training.dataset import draw
@@ -41,7 +42,7 @@ def recipe() -> Recipe:
 
 @pytest.fixture(scope="session")
 def tiny(book: PhraseBook, recipe: Recipe) -> Checkpoint:
-    return train(book, recipe, lambda *_: None)
+    return train(book, recipe, silent)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from bitnet_cli.model import modelfile
 from bitnet_cli.model.tokenizer import encode, from_section
 from bitnet_cli.paths import STOCK_MODEL
 from bitnet_cli.phrases.phrases import Phrase, read_phrases
-from mosquitto import free_port
+from support.mosquitto import free_port
 
 
 def message(first: int, *records: dict[str, Any], unit: str = "u", epoch: int = 1, drops: int = 0) -> bytes:

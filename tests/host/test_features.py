@@ -12,6 +12,7 @@ from bitnet_cli.model.modelfile import read
 from bitnet_cli.model.tokenizer import encode, read_section
 from bitnet_cli.phrases.phrases import Phrase
 from bitnet_cli.phrases.templates import load
+from bitnet_cli.progress import silent
 from bitnet_cli.training import checkpoint as checkpoints
 from bitnet_cli.training.checkpoint import Checkpoint
 from bitnet_cli.training.export import export, measure_agreement
@@ -67,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(folder: Path) -> Checkpoint:
-    return train(load([folder]), RECIPE, lambda *_: None)
+    return train(load([folder]), RECIPE, silent)
 
 
 def test_definitions_are_in_units(folder: Path) -> None:
@@ -154,7 +155,7 @@ def test_features_that_are_not_defined_are_refused(trained: Checkpoint, folder: 
     book = load([folder])
     book.fixed = [*book.fixed, Phrase("is it dark", "dark", {}, {"light": 3})]
     with pytest.raises(BitnetError, match=r"'is it dark' has the feature light=3, which features\.toml"):
-        prepare(book, RECIPE, lambda *_: None)
+        prepare(book, RECIPE, silent)
     path = tmp_path / "light.bitnet"
     path.write_bytes(export(trained))
     with pytest.raises(BitnetError, match="the model has no feature light=3"):
@@ -169,4 +170,4 @@ def test_features_are_defined_once(folder: Path, tmp_path: Path) -> None:
 
 def test_a_teacher_of_texts_is_refused(folder: Path) -> None:
     with pytest.raises(BitnetError, match="--no-teacher"):
-        prepare(load([folder]), replace(RECIPE, distillation=0.5), lambda *_: None)
+        prepare(load([folder]), replace(RECIPE, distillation=0.5), silent)

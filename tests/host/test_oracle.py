@@ -11,8 +11,8 @@ from bitnet_cli.model import modelfile, oracle
 from bitnet_cli.model.modelfile import Layer, Matrix, ModelConfig, ModelFile, Scale
 from bitnet_cli.model.oracle import Bounds, Oracle, Scales
 from bitnet_cli.model.random_model import random_model
-from toy import model as toy_model
-from toy import template_beginning
+from support.toy import model as toy_model
+from support.toy import template_beginning
 
 SHAPES = [
     ModelConfig(40, 24, 36, 2, 4, 2, 6, window=5),

@@ -9,6 +9,7 @@ from bitnet_cli.errors import BitnetError
 from bitnet_cli.paths import STOCK_MODEL
 from bitnet_cli.phrases.phrases import Phrase
 from bitnet_cli.phrases.templates import PhraseBook, load
+from bitnet_cli.progress import silent
 from bitnet_cli.rules.generate import MAX_BYTES, MAX_RULES, generate, normalize, read_rules, rules_path
 from bitnet_cli.rules.patterns import check_line
 from bitnet_cli.training.recipe import Recipe
@@ -54,14 +55,10 @@ def phrases() -> list[Phrase]:
     ]
 
 
-def quiet(*_: object) -> None:
-    """A report that shows nothing."""
-
-
 def make(phrases: list[Phrase]) -> str:
     book = PhraseBook()
     book.fixed = phrases
-    return generate(phrases, make_labels(book, phrases, Recipe()), quiet)
+    return generate(phrases, make_labels(book, phrases, Recipe()), silent)
 
 
 def test_rules_tell_intents_apart_and_find_slots(phrases: list[Phrase]) -> None:
@@ -117,7 +114,7 @@ def test_home_rules_stay_within_their_limits(book: PhraseBook, recipe: Recipe) -
 
 def test_the_stock_rules_are_made_by_their_command() -> None:
     """`bitnet-cli rules host/phrases/home --output device/models/home.rules`."""
-    assert rules_path(STOCK_MODEL).read_text() == make_rules(load([HOME]), Recipe(), quiet)
+    assert rules_path(STOCK_MODEL).read_text() == make_rules(load([HOME]), Recipe(), silent)
 
 
 @pytest.mark.parametrize(

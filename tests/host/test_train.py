@@ -15,6 +15,7 @@ from bitnet_cli.model.packing import BINARY, TERNARY
 from bitnet_cli.model.tokenizer import encode
 from bitnet_cli.phrases.phrases import Phrase
 from bitnet_cli.phrases.templates import PhraseBook
+from bitnet_cli.progress import silent
 from bitnet_cli.training import checkpoint as checkpoints
 from bitnet_cli.training.checkpoint import Checkpoint
 from bitnet_cli.training.export import OracleScorer, export, measure_agreement, requantize
@@ -47,8 +48,8 @@ def test_learns(tiny: Checkpoint, held_out: list[Phrase]) -> None:
 
 def test_the_same_seed_gives_the_same_weights(book: PhraseBook, recipe: Recipe) -> None:
     short = replace(recipe, steps=20, drawn_phrases=400)
-    first, second = (weights_of(train(book, short, lambda *_: None)) for _ in range(2))
-    other = weights_of(train(book, replace(short, seed=1), lambda *_: None))
+    first, second = (weights_of(train(book, short, silent)) for _ in range(2))
+    other = weights_of(train(book, replace(short, seed=1), silent))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["model.norm.weight"], other["model.norm.weight"])
 
@@ -180,13 +181,13 @@ def test_what_cannot_be_trained_is_refused(book: PhraseBook) -> None:
     wrong.fixed = [Phrase("the kitchen", "a", {"room": (4, 11)})]
     short = Recipe(steps=1, distillation=0)
     with pytest.raises(BitnetError, match="intent a has no slot room in its declaration"):
-        train(wrong, short, lambda *_: None)
+        train(wrong, short, silent)
     wrong.declared = {}
     wrong.fixed = [Phrase("the kitchen", "a", {"room": (4, 9)})]
     with pytest.raises(BitnetError, match="1 of 1 phrases have slot values that do not begin and end"):
-        train(wrong, short, lambda *_: None)
+        train(wrong, short, silent)
     with pytest.raises(BitnetError, match="vocabulary"):
-        train(book, replace(short, vocab_budget=100, drawn_phrases=10), lambda *_: None)
+        train(book, replace(short, vocab_budget=100, drawn_phrases=10), silent)
 
 
 def test_held_out_intents_must_be_known(tiny: Checkpoint) -> None:

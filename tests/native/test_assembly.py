@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from bitnet_cli.model.modelfile import Matrix, Scale
 from bitnet_cli.model.packing import BINARY, TERNARY
-from targets import Emulated, target
+from support.targets import Emulated, target
 
 NAMES = ["cortex-m0plus", "xtensa"]
 ROWS = 8

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import toy
 from bitnet_cli.model.modelfile import ModelConfig
 from bitnet_cli.model.oracle import Oracle
 from bitnet_cli.model.packing import BINARY, TERNARY
 from bitnet_cli.model.random_model import random_model
 from bitnet_cli.paths import STOCK_MODEL
-from targets import TARGETS, Emulated, HostLibrary, Logits, target
+from support import toy
+from support.targets import TARGETS, Emulated, HostLibrary, Logits, target
 from unicorn import UcError
 
 TOKENS = 11

@@ -10,7 +10,7 @@ import pytest
 from bitnet_cli.model.modelfile import ModelConfig, Prefix, split
 from bitnet_cli.model.packing import BINARY, TERNARY
 from bitnet_cli.model.random_model import random_model
-from targets import Emulated, HostLibrary, Sanitized, TargetError, pack_run, target
+from support.targets import Emulated, HostLibrary, Sanitized, TargetError, pack_run, target
 
 OK = 0
 (

@@ -9,7 +9,7 @@ from bitnet_cli.model import oracle
 from bitnet_cli.model.modelfile import Matrix, Scale
 from bitnet_cli.model.oracle import Bounds, Scales
 from bitnet_cli.model.packing import BINARY
-from targets import Emulated, target
+from support.targets import Emulated, target
 
 Int64 = npt.NDArray[np.int64]
 

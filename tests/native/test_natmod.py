@@ -9,7 +9,7 @@ from bitnet_cli.model.oracle import Oracle
 from bitnet_cli.model.random_model import random_model
 from bitnet_cli.natmod.build import module_path
 from bitnet_cli.paths import DEVICE
-from targets import find_micropython
+from support.targets import find_micropython
 
 VOCAB = 40
 MODEL = random_model(ModelConfig(VOCAB, 24, 40, 2, 4, 2, 6, window=4), 1)

@@ -14,7 +14,7 @@ from bitnet_cli.boards.at import AtClient
 from bitnet_cli.boards.config import UnitConfig
 from bitnet_cli.emulation.simulator import SimulatedBoard
 from bitnet_cli.paths import STOCK_MODEL
-from traffic import PATIENCE, RULE, Client, PtyLine, free_heap, join
+from support.traffic import PATIENCE, RULE, Client, PtyLine, free_heap, join
 
 LINES = 100_000
 WARM_UP = 1000

@@ -6,9 +6,9 @@ do; `written` every register that was written.
 
 from collections.abc import Callable
 
-from pico_clocks import PicoClocks
 from rp2040py.peripherals.i2c import R_TX_EMPTY, I2CMode
 from rp2040py.rp2040 import RP2040
+from support.pico_clocks import PicoClocks
 
 CONFIGURATION, SHUNT, BUS, POWER, CURRENT, CALIBRATION, MASK_ENABLE, ALERT_LIMIT = range(8)
 MANUFACTURER, DIE = 0xFE, 0xFF

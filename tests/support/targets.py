@@ -18,9 +18,9 @@ from bitnet_cli.emulation.xtensa.machine import compile_guest, qemu_command
 from bitnet_cli.natmod.build import XTENSA, make, micropython_source, module_path, prepare
 from bitnet_cli.paths import DEVICE, NATIVE
 
-HERE = Path(__file__).parent
+_PROGRAMS = Path(__file__).parents[1] / "native"
 # On a PC with a PSRAM of its own.
-CORE = [*sorted(set((NATIVE / "core").glob("*.c")) - {NATIVE / "core" / "fetch.c"}), HERE / "psram.c"]
+CORE = [*sorted(set((NATIVE / "core").glob("*.c")) - {NATIVE / "core" / "fetch.c"}), _PROGRAMS / "psram.c"]
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-DBN_HAS_PSRAM=1")
 
 Logits = list[npt.NDArray[np.int32]]
@@ -197,7 +197,7 @@ class Sanitized:
     def __init__(self) -> None:
         # With narrow tables too, which no other processor has in C.
         flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DBN_NARROW=1")
-        self._program = compile_host(work_folder() / "runner", *flags, HERE / "runner.c")
+        self._program = compile_host(work_folder() / "runner", *flags, _PROGRAMS / "runner.c")
 
     def run(self, records: bytes) -> bytes:
         """The program's output; raises CalledProcessError if a sanitizer found a fault."""
@@ -217,7 +217,7 @@ class Natmod:
     def logits(self, model: bytes, tokens: list[int], window: int = 0, begin: bool = False) -> Logits:
         source, output = work_folder() / "natmod.in", work_folder() / "natmod.out"
         source.write_bytes(pack_run(model, tokens, window, begin))
-        script = HERE / "natmod_runner.py"
+        script = _PROGRAMS / "natmod_runner.py"
         subprocess.run([self._micropython, script, self._folder, source, output], check=True)
         return _parse_run(model, tokens, output.read_bytes())
 
@@ -230,7 +230,7 @@ class XtensaNatmod:
         make(native, XTENSA, "build/_bitnet.config.h")
         self._program = compile_guest(
             work_folder() / "natmod-guest",
-            HERE / "natmod_guest.c",
+            _PROGRAMS / "natmod_guest.c",
             *("-DNO_QSTR", "-DMICROPY_ENABLE_DYNRUNTIME", "-DMP_CONFIGFILE=<build/_bitnet.config.h>"),
             *(f"-isystem{folder}" for folder in (native / "mpy", native.parent / "micropython")),
         )

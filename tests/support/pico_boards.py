@@ -35,10 +35,6 @@ def stock_firmware(folder: Path) -> bytes:
     return build_rp2(board, print).binary
 
 
-def quiet(stage: str, done: int, total: int) -> None:
-    """A progress that shows nothing."""
-
-
 def model_line(port: str) -> str:
     """What the started board says of its model."""
     with AtClient(port) as client:

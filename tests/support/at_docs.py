@@ -1,6 +1,6 @@
 """Writes what device/README.md says of each AT command: from the table, its docstrings and a simulated board.
 
-`PYTHONPATH=tests python tests/boards/at_docs.py` brings the file up to date.
+`PYTHONPATH=tests python -m support.at_docs` brings the file up to date.
 """
 
 import ast
@@ -16,11 +16,11 @@ from bitnet_cli.boards.image import build_image
 from bitnet_cli.emulation.pico import Pico, PicoPort
 from bitnet_cli.emulation.simulator import SimulatedBoard
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
-from mosquitto import config_without_broker
-from pico_clocks import DieTemperature
+from support.mosquitto import config_without_broker
+from support.pico_clocks import DieTemperature
 
 README = DEVICE / "README.md"
-BEGIN = "<!-- The commands: written by tests/boards/at_docs.py -->\n"
+BEGIN = "<!-- The commands: written by tests/support/at_docs.py -->\n"
 END = "<!-- End of the commands -->\n"
 _AT = DEVICE / "bitnet" / "at"
 

@@ -20,7 +20,7 @@ from bitnet_cli.emulation.simulator import SIM
 from bitnet_cli.natmod.build import find_tools, micropython_source
 from bitnet_cli.paths import STOCK_MODEL
 
-BOARDS = Path(__file__).parent / "qemu"
+BOARDS = Path(__file__).parents[1] / "boards" / "qemu"
 _HEAP = 192 * 1024  # less than RP2040 firmware leaves
 
 
