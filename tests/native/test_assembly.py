@@ -1,9 +1,8 @@
 """What is in assembly, at every size that it treats in its own way, with the largest sums."""
 
-import struct
-
 import numpy as np
 import pytest
+from bitnet_cli.emulation.structs import INPUT, PRODUCT
 from bitnet_cli.model.modelfile import Matrix, Scale
 from bitnet_cli.model.packing import BINARY, TERNARY
 from support.targets import Emulated, target
@@ -41,11 +40,13 @@ def test_products_of_every_width(name: str, weight_type: int) -> None:
         sums = called.allocate(bytes(4 * ROWS))
         tables = called.allocate(bytes(table_bytes(groups)))
         behind = called.allocate(b"\xa5" * 16)
-        product = called.allocate(struct.pack("<5I", matrix, *outs, ROWS, 0))
+        product = called.allocate(PRODUCT.pack(matrix=matrix, out_0=outs[0], out_1=outs[1], rows=ROWS))
         expected = values.astype(np.int32) @ codes.astype(np.int32).T
         for function, tokens in (("bn_bitlinear", 1), ("bn_bitlinear_pair", 2)):
             inputs = [called.allocate(code.tobytes()) for code in codes]
-            shared = called.allocate(struct.pack("<7I", weight_type, columns, 8, *inputs, tables, sums))
+            shape = {"weight_type": weight_type, "columns": columns, "bits": 8}
+            codes_at = {"codes_0": inputs[0], "codes_1": inputs[1]}
+            shared = called.allocate(INPUT.pack(**shape, **codes_at, tables=tables, pair_sums=sums))
             called.call(function, shared, product, 1)
             for token in range(tokens):
                 got = np.frombuffer(called.read(outs[token], 4 * ROWS), "<i4")

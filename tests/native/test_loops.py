@@ -1,10 +1,9 @@
 """The loops in assembly at the ends of what they are given, which no model reaches, against the oracle."""
 
-import struct
-
 import numpy as np
 import numpy.typing as npt
 import pytest
+from bitnet_cli.emulation.structs import INPUT, NORM, PRODUCT, SCALE
 from bitnet_cli.model import oracle
 from bitnet_cli.model.modelfile import Matrix, Scale
 from bitnet_cli.model.oracle import Bounds, Scales
@@ -62,8 +61,10 @@ def check_product(core: Emulated, codes: npt.NDArray[np.int8]) -> None:
     matrix = core.allocate(Matrix(Scale(20000, -30), values).pack(BINARY))
     code_bytes = core.allocate(codes.tobytes() + bytes(8))
     out, tables = core.allocate(bytes(4 * rows)), core.allocate(bytes(52 * 512))
-    shared = core.allocate(struct.pack("<7I", BINARY, columns, 8, code_bytes, 0, tables, 0))
-    product = core.allocate(struct.pack("<5I", matrix, out, 0, rows, 0))
+    shared = core.allocate(
+        INPUT.pack(weight_type=BINARY, columns=columns, bits=8, codes_0=code_bytes, tables=tables)
+    )
+    product = core.allocate(PRODUCT.pack(matrix=matrix, out_0=out, rows=rows))
     core.call("bn_bitlinear", shared, product, 1)
     assert ints(core, out, rows) == (values.astype(np.int64) @ codes).tolist()
 
@@ -98,7 +99,7 @@ def test_norms(core: Emulated, n: int, kind: str, bits: int) -> None:
     core.call(
         "bn_norm_quant",
         scale,
-        core.allocate(struct.pack("<3I", gammas, n, bits)),
+        core.allocate(NORM.pack(gamma=gammas, size=n, bits=bits)),
         address,
         magnitudes,
         work,
@@ -115,7 +116,7 @@ def test_sums_are_clamped(core: Emulated, e: int, columns: int, n: int) -> None:
     limit = 127 * columns
     y = np.resize([limit, -limit, 1, -1, 0, limit - 1], n).astype(np.int64)
     for start in (0, (1 << 29) - 1, -(1 << 29)):
-        x, scale = words(core, np.full(n, start)), core.allocate(struct.pack("<2i", 32767, e))
+        x, scale = words(core, np.full(n, start)), core.allocate(SCALE.pack(m=32767, e=e))
         magnitudes = core.call("bn_add_requant", x, words(core, y), n, limit, scale)
         out = oracle.requant(y, Scales(np.array(32767), np.array(e)), 16, columns, Bounds(enabled=True))
         expected = oracle.add(np.full(n, start), out)

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..emulation import machines
+from ..emulation import machines, structs
 from ..emulation.cores import PROCESSORS, Measured, Program, link
 from ..emulation.machines import MACHINES, Machine, architecture_of, pointer_size_of
 from ..emulation.rp2040 import Rp2040
+from ..emulation.structs import Struct
 from ..errors import BitnetError
 from ..model.modelfile import Matrix, ModelConfig, Scale
 from ..model.oracle import Bounds, Oracle, Scales, requant
@@ -144,15 +145,9 @@ class Bench:
         metric = f"{self._unit}_per_{per}"
         return Result(self._target, kernel, size, size, metric, round(count / weights, 4), count)
 
-    def _struct(self, layout: str, *values: int) -> int:
-        """A C structure of u32 (I), i32 (i) and pointers (P) in memory; its address."""
-        data = b""
-        for kind, value in zip(layout, values, strict=True):
-            if kind == "P" and self._pointer_size == 8:
-                data += bytes(-len(data) % 8) + struct.pack("<Q", value)
-            else:
-                data += struct.pack("<i" if kind == "i" else "<I", value)
-        return self._machine.allocate(data)
+    def _struct(self, layout: Struct, **values: int) -> int:
+        """Write a C structure into memory; return its address."""
+        return self._machine.allocate(layout.pack(self._pointer_size, **values))
 
     def _ints(self, address: int, count: int) -> npt.NDArray[np.int64]:
         return np.frombuffer(self._machine.read(address, 4 * count), "<i4").astype(np.int64)
@@ -184,8 +179,17 @@ class Bench:
         inputs = [self._machine.allocate(c.tobytes() + bytes(padded - size)) for c in codes]
         matrix = self._machine.allocate(Matrix(_SCALE, values).pack(weight_type))
         tables, sums = self._machine.allocate(bytes(_TABLES_SIZE)), self._machine.allocate(bytes(4 * size))
-        shared = self._struct("IIIPPPP", weight_type, size, bits, *inputs, tables, sums)
-        product = self._struct("PPPIP", matrix, *outs, size, 0)
+        shared = self._struct(
+            structs.INPUT,
+            weight_type=weight_type,
+            columns=size,
+            bits=bits,
+            codes_0=inputs[0],
+            codes_1=inputs[1],
+            tables=tables,
+            pair_sums=sums,
+        )
+        product = self._struct(structs.PRODUCT, matrix=matrix, out_0=outs[0], out_1=outs[1], rows=size)
         name = "bn_bitlinear" if tokens == 1 else "bn_bitlinear_pair"
         count = self._machine.measure(name, shared, product, 1).cost
         for out, code in zip(outs[:tokens], codes, strict=False):
@@ -195,7 +199,7 @@ class Bench:
         return count
 
     def _requant(self, out: int, sums: npt.NDArray[np.int64], columns: int) -> int:
-        scale = self._struct("ii", _SCALE.m, _SCALE.e)
+        scale = self._struct(structs.SCALE, m=_SCALE.m, e=_SCALE.e)
         bound = 127 * columns
         cost = self._machine.measure("bn_requant", out, len(sums), bound, scale, _FRACTION_BITS).cost
         scales = Scales(np.array(_SCALE.m), np.array(_SCALE.e))
@@ -222,7 +226,18 @@ class Bench:
         size, offset, shift = len(codes), 3, -8
         x, w = (self._machine.allocate(data.tobytes()) for data in (codes, weights))
         bias, out = (self._machine.allocate(bytes(4 * size)) for _ in range(2))
-        product = self._struct("PPPPiiiiII", x, w, bias, out, offset, 0, 1 << 30, shift, size, size)
+        product = self._struct(
+            structs.INT8_PRODUCT,
+            input=x,
+            weights=w,
+            bias=bias,
+            out=out,
+            input_offset=offset,
+            multiplier=1 << 30,
+            shift=shift,
+            columns=size,
+            rows=size,
+        )
         cost = self._machine.measure("int8_cmsis_style", product).cost
         sums = weights.astype(np.int64) @ (codes.astype(np.int64) + offset)
         halves = (sums + 1) >> 1  # the multiplier is one half
@@ -240,9 +255,17 @@ class Bench:
             self._machine.allocate(data.tobytes()) for data in (codes, weights, code_scales, weight_scales)
         )
         out = self._machine.allocate(bytes(4 * size))
-        cost = self._machine.measure(
-            "int8_runq_style", self._struct("PPPPPII", x, w, xs, ws, out, size, size)
-        ).cost
+        product = self._struct(
+            structs.RUNQ_PRODUCT,
+            input=x,
+            weights=w,
+            input_scales=xs,
+            weight_scales=ws,
+            out=out,
+            columns=size,
+            rows=size,
+        )
+        cost = self._machine.measure("int8_runq_style", product).cost
         products = weights.astype(np.int64) * codes
         sums = products.reshape(size, groups, _RUNQ_GROUP).sum(-1)
         scales = code_scales.astype(np.int64) * weight_scales >> 15
@@ -256,7 +279,8 @@ class Bench:
         words = (fields << np.arange(0, 32, 2, dtype=np.uint32)).sum(-1, dtype=np.uint32)
         x, w = (self._machine.allocate(data.tobytes()) for data in (codes, words))
         out = self._machine.allocate(bytes(4 * size))
-        cost = self._machine.measure("ternary_unpack", self._struct("PPPII", x, w, out, size, size)).cost
+        product = self._struct(structs.UNPACK_PRODUCT, input=x, weights=w, out=out, columns=size, rows=size)
+        cost = self._machine.measure("ternary_unpack", product).cost
         _check("ternary_unpack", self._ints(out, size), ternary.astype(np.int64) @ codes)
         return cost
 
