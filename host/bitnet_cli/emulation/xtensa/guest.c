@@ -108,12 +108,14 @@ static void emulate(int signal, void *info, ucontext_t *context) {
     context->pc += 3;
 }
 
-_Noreturn void guest_start(void) {
+void guest_begin(void) {
     const sigaction_t action = {emulate, SA_SIGINFO, NULL, {0, 0}};
     if (syscall(RT_SIGACTION, SIGILL, (uintptr_t)&action, 0, SIGNAL_SET_SIZE, 0, 0) < 0) {
         guest_fail("no signal handler");
     }
-    guest_main();
+}
+
+_Noreturn void guest_end(void) {
     stop(0);
 }
 

@@ -16,7 +16,9 @@ void guest_map(uintptr_t address, size_t size, int file, size_t offset);
 
 _Noreturn void guest_fail(const char *message);
 
-// The program, which start.S calls; when it returns, all is over.
+// What start.S calls, in this order. guest_main is the program; the rest is in guest.c.
+void guest_begin(void);
 void guest_main(void);
+_Noreturn void guest_end(void);
 
 #endif

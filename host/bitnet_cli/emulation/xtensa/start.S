@@ -4,4 +4,6 @@
     .global _start
 _start:
     movi a0, 0
-    call4 guest_start
+    call4 guest_begin
+    call4 guest_main
+    call4 guest_end
