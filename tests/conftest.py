@@ -1,6 +1,15 @@
-"""Prints the bit-exact matrix at the end of a test run: targets × shapes × weight types."""
+"""Marks the fast tests, and prints the bit-exact matrix at the end of a run."""
 
 import pytest
+
+_NOT_FAST = ("emulated", "toolchain", "slow")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `fast` what has none of the other marks, so that a new test is in the inner loop."""
+    for item in items:
+        if not any(item.get_closest_marker(name) for name in _NOT_FAST):
+            item.add_marker(pytest.mark.fast)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -86,11 +86,13 @@ def test_device_types_are_micropythons(device_config: str, tmp_path: Path) -> No
     assert "Found 1 error" in result.stdout
 
 
+@pytest.mark.toolchain
 def test_c_is_formatted() -> None:
     files = c_files(*(f"{room}/**/*.[ch]" for room in ("native", "host", "boards", "tests")))
     run("clang-format", "--dry-run", "--Werror", *files)
 
 
+@pytest.mark.toolchain
 def test_clang_tidy_finds_nothing() -> None:
     """The core; the bindings include headers that only a MicroPython build makes."""
     sources = c_files("native/core/*.c")

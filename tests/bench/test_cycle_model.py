@@ -7,6 +7,8 @@ from bitnet_cli.model.packing import BINARY, TERNARY
 from bitnet_cli.natmod.build import micropython_source
 from support.rp2040_machine import Rp2040Machine
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 TARGET = "cortex-m0plus"
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from bitnet_cli.cli import main
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 TEXT_BYTES = 24 * 1024
 
 # Each at most, per weight, all-in, at 256 x 256: cycles on cortex-m0plus, instructions elsewhere.

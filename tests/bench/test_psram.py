@@ -11,6 +11,8 @@ from bitnet_cli.model.packing import BINARY, TERNARY
 from bitnet_cli.model.random_model import random_model
 from bitnet_cli.natmod.build import micropython_source
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 COPIED, STREAMED, NO_DMA = 1, 2, 0xFFFFFFFF
 DMA_CHANNEL, REQUEST_CHANNEL, STATE_MACHINE = 3, 4, 6
 WARM_UP, MEASURED = [5, 17, 3, 99], [42]

@@ -1,12 +1,15 @@
-"""device/README.md says what the commands do."""
+"""device/AT.md says what the commands do."""
 
+import pytest
 from support import at_docs
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
 
-def test_the_readme_is_up_to_date() -> None:
-    readme = at_docs.README.read_text(encoding="utf-8")
-    now = at_docs.updated(readme)
-    assert at_docs.without_measurements(readme) == at_docs.without_measurements(now), (
+
+def test_the_page_is_up_to_date() -> None:
+    page = at_docs.PAGE.read_text(encoding="utf-8")
+    now = at_docs.updated(page)
+    assert at_docs.without_measurements(page) == at_docs.without_measurements(now), (
         "run `PYTHONPATH=tests python -m support.at_docs` and read what has changed"
     )
 

@@ -17,6 +17,8 @@ from support.pico_clocks import DieTemperature
 from support.pico_uart import UartPico
 from support.traffic import RULE, Client, PtyLine, free_heap, join
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 LINES = 150
 HEAP_SLACK = 512  # bytes
 

@@ -10,6 +10,8 @@ from bitnet_cli.measure.reference import REFERENCE_PHRASES
 from bitnet_cli.paths import STOCK_MODEL
 from support.pico_boards import BOARD
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 _P95_MS, _HERTZ = 100, 133_000_000
 _MAX_RAM, _MAX_KV_CACHE = 200 * 1024, 16 * 1024
 

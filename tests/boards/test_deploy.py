@@ -21,6 +21,8 @@ from bitnet_cli.progress import silent
 from support import toy
 from support.pico_boards import BOARD, firmware, model_line, stock_firmware
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 UNIT_FILES = ("lib/_bitnet.mpy", "lib/bitnet_board.py", "main.py")
 PHRASES = ("set the kitchen to 21.5 degrees", "lights on", "is it warm?")
 

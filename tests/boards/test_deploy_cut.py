@@ -10,6 +10,8 @@ from bitnet_cli.progress import silent
 from support import toy
 from support.pico_boards import BOARD, firmware, model_line
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 _EVERY = 10
 
 

@@ -15,6 +15,8 @@ from rp2040py.rp2040 import RP2040
 from support.pico_boards import BOARD, model_line
 from support.pico_uart import QuietUarts
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 EXAMPLES = DEVICE / "examples"
 LAMP = 15
 PATIENCE = 300  # seconds

@@ -16,6 +16,8 @@ from bitnet_cli.natmod.build import module_path
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
 from littlefs import LittleFS
 
+pytestmark = pytest.mark.toolchain
+
 _UF2_MAGIC = b"UF2\n"
 
 

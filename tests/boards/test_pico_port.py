@@ -9,6 +9,8 @@ from bitnet_cli.boards.at import AtClient, AtError
 from bitnet_cli.emulation.pico import PicoPort
 from bitnet_cli.errors import BitnetError
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 _PTY_HOLDS = 1 << 17  # bytes, at most
 _PATIENCE = 60  # seconds
 

@@ -17,6 +17,8 @@ from support.pico_boards import BOARD, firmware
 from support.pico_clocks import DieTemperature, PicoClocks
 from support.pico_uart import QuietUarts
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 CLOCK = (125_000_000, 48_000_000, 133_000_000)  # default, least, most
 STEPS = sorted(CLOCK)
 BUS, SDA, SCL, SCL_HZ = 1, 2, 3, 400_000

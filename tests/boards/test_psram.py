@@ -17,6 +17,8 @@ from bitnet_cli.natmod.build import module_path
 from bitnet_cli.paths import DEVICE
 from support.psram_chip import ID, SIZE, PsramChip
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 PICO_FLASH_AND_SRAM = (2 << 20) + (264 << 10)
 TOKENS = [3, 1, 4]
 

@@ -16,6 +16,8 @@ from bitnet_cli.model.oracle import Oracle
 from bitnet_cli.paths import STOCK_MODEL
 from support.qemu_board import MACHINES, QemuBoard
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 BOOT_TIMEOUT = 60.0  # seconds, on a machine that is busy otherwise
 ANSWER_TIMEOUT = 30.0
 INSTRUCTION_SHIFT = 10  # with -icount an instruction takes 2^10 ns of the emulated time, whatever it is

@@ -7,6 +7,8 @@ from bitnet_cli.emulation.pico_repl import Repl
 from bitnet_cli.paths import STOCK_MODEL
 from support.pico_boards import BOARD, firmware
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 ROUND = "timer for 5 minutes water set the lights at on the of my "
 LONG = [(ROUND * 5)[:245], "x" * 245, ("a " * 123)[:245], ("on " * 82)[:245], "1" * 245]
 SCRIPT = """

@@ -11,6 +11,8 @@ from bitnet_cli.emulation import simulator
 from bitnet_cli.natmod import build
 from bitnet_cli.paths import BOARDS
 
+pytestmark = pytest.mark.toolchain
+
 MAP = """
 import _flash, gc, json, sys
 gc.collect()

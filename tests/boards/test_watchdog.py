@@ -13,6 +13,8 @@ from bitnet_cli.emulation.pico import Pico, PicoPort
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
 from support.pico_boards import BOARD, firmware
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 TIMEOUT_MS = 1000
 SOON = 256  # bytes, a third of a second at 9600 baud
 CTRL, ENABLE = 0, 1 << 30  # a register of the watchdog, and a bit of it

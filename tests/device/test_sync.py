@@ -486,6 +486,7 @@ def openssl(*arguments: object) -> None:
     subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
 
 
+@pytest.mark.toolchain
 def test_tls(tmp_path: Path) -> None:
     """By TLS records arrive at the broker that has the right certificate, and at no other."""
     ours, others = certificate(tmp_path, "ours"), certificate(tmp_path, "others")

@@ -23,6 +23,8 @@ from bitnet_cli.training.recipe import Recipe
 from bitnet_cli.training.report import evaluate, held_out_examples
 from bitnet_cli.training.train import float_twin, hold_out, train
 
+pytestmark = pytest.mark.slow
+
 Float64 = npt.NDArray[np.float64]
 
 

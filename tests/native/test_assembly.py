@@ -7,6 +7,8 @@ from bitnet_cli.model.modelfile import Matrix, Scale
 from bitnet_cli.model.packing import BINARY, TERNARY
 from support.targets import Emulated, target
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 NAMES = ["cortex-m0plus", "xtensa"]
 ROWS = 8
 PAIR_TABLES = 26  # BN_PAIR_TABLES_AT_ONCE

@@ -15,6 +15,8 @@ from support import toy
 from support.targets import TARGETS, Emulated, HostLibrary, Logits, target
 from unicorn import UcError
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 TOKENS = 11
 # Those of which any function can be called.
 CALLED = ["x86-64", "cortex-m0plus", "cortex-m7", "rv32imc", "xtensa"]

@@ -8,6 +8,8 @@ from bitnet_cli.errors import BitnetError
 from bitnet_cli.natmod import build, debian
 from bitnet_cli.paths import DEVICE
 
+pytestmark = pytest.mark.toolchain
+
 MAX_TEXT_SIZE = 24 * 1024
 
 

@@ -12,6 +12,8 @@ from bitnet_cli.model.packing import BINARY, TERNARY
 from bitnet_cli.model.random_model import random_model
 from support.targets import Emulated, HostLibrary, Sanitized, TargetError, pack_run, target
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 OK = 0
 (
     ALIGN,

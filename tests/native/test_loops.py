@@ -10,6 +10,8 @@ from bitnet_cli.model.oracle import Bounds, Scales
 from bitnet_cli.model.packing import BINARY
 from support.targets import Emulated, target
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 Int64 = npt.NDArray[np.int64]
 
 

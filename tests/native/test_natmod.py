@@ -11,6 +11,8 @@ from bitnet_cli.natmod.build import module_path
 from bitnet_cli.paths import DEVICE
 from support.targets import find_micropython
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 VOCAB = 40
 MODEL = random_model(ModelConfig(VOCAB, 24, 40, 2, 4, 2, 6, window=4), 1)
 

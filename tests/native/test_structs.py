@@ -11,6 +11,8 @@ from bitnet_cli.emulation.structs import Struct
 from bitnet_cli.measure.kernel_bench import BASELINES
 from bitnet_cli.paths import NATIVE
 
+pytestmark = pytest.mark.toolchain
+
 STRUCTS = [value for value in vars(structs).values() if isinstance(value, Struct)]
 
 

@@ -9,6 +9,8 @@ import pytest
 from bitnet_cli.errors import BitnetError
 from bitnet_cli.natmod import build, debian, xtensa
 
+pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
+
 # What all three chips have, by option of the processor (Xtensa Instruction Set Architecture, chapter 4). The
 # S2 has no loops, MAC16, S32C1I, booleans and floating point.
 INSTRUCTIONS = {

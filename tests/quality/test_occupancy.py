@@ -24,9 +24,12 @@ MODELS = {"features": DEVICE / "models" / "occupancy.bitnet", "text": HERE / "oc
 COLUMNS = ("Temperature", "Humidity", "Light", "CO2")
 WANTED_SAVING = 0.6
 
-pytestmark = pytest.mark.skipif(
-    not DATA.is_dir(), reason="the Occupancy Detection data is not beside the checkout (../shared/data)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not DATA.is_dir(), reason="the Occupancy Detection data is not beside the checkout (../shared/data)"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

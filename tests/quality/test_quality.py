@@ -17,6 +17,8 @@ from bitnet_cli.phrases.phrases import Phrase, read_phrases
 from bitnet_cli.phrases.templates import load
 from bitnet_cli.training.dataset import draw
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 HOME = ROOT / "host" / "phrases" / "home"

@@ -1,4 +1,4 @@
-"""Writes what device/README.md says of each AT command: from the table, its docstrings and a simulated board.
+"""Writes what device/AT.md says of each AT command: from the table, its docstrings and a simulated board.
 
 `PYTHONPATH=tests python -m support.at_docs` brings the file up to date.
 """
@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from bitnet_cli.boards.at import AtClient, Response
 from bitnet_cli.boards.board import read_board
@@ -19,7 +18,7 @@ from bitnet_cli.paths import DEVICE, STOCK_MODEL
 from support.mosquitto import config_without_broker
 from support.pico_clocks import DieTemperature
 
-README = DEVICE / "README.md"
+PAGE = DEVICE / "AT.md"
 BEGIN = "<!-- The commands: written by tests/support/at_docs.py -->\n"
 END = "<!-- End of the commands -->\n"
 _AT = DEVICE / "bitnet" / "at"
@@ -109,9 +108,9 @@ def _exchange(command: str, response: Response) -> str:
     return "".join(line + "\n" for line in (f"> {command}", *response.lines, response.final))
 
 
-def updated(readme: str) -> str:
-    """The file with the section as it is now."""
-    before, _, rest = readme.partition(BEGIN)
+def updated(page: str) -> str:
+    """Return the page with the section as it is now."""
+    before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}{section()}{END}{after}"
 
@@ -122,4 +121,4 @@ def without_measurements(text: str) -> str:
 
 
 if __name__ == "__main__":
-    Path(README).write_text(updated(README.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

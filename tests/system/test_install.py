@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from bitnet_cli.natmod.build import ARCHITECTURES
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 STOCK_MODEL = ROOT / "device" / "models" / "home.bitnet"
 ROOMS = {
@@ -113,6 +115,7 @@ def test_wheel_is_small_and_pure(wheel: zipfile.ZipFile) -> None:
         "numpy",
         "pyserial",
         "tokenizers",
+        "tqdm",
     }
 
 

@@ -16,6 +16,8 @@ from bitnet_cli.emulation.simulator import SimulatedBoard
 from bitnet_cli.paths import STOCK_MODEL
 from support.traffic import PATIENCE, RULE, Client, PtyLine, free_heap, join
 
+pytestmark = pytest.mark.slow
+
 LINES = 100_000
 WARM_UP = 1000
 BATCH = 50

@@ -93,7 +93,8 @@ def infer(channel, text: bytes, deadline_ms: int) -> tuple:
 
 
 def generate(channel, text: bytes, max_tokens: int):
-    """Continues a text as the model would, unconstrained, token by token.
+    """Continues a text token by token, without the grammar. The stock model was not trained for that: what
+    it writes is noise.
 
     AT+GEN="hello",3
     """
@@ -102,7 +103,8 @@ def generate(channel, text: bytes, max_tokens: int):
 
 def turns(channel) -> tuple:
     """Takes a turn of a conversation; another system text begins a new one. Reading it tells the turns, and
-    the tokens since the beginning. `AT+INFER` and `AT+GEN` end the conversation.
+    the tokens since the beginning. `AT+INFER` and `AT+GEN` end the conversation. The stock model was not
+    trained for conversation: what it writes is noise.
 
     AT+CHAT="hello",2,"You are a sensor assistant."
     AT+CHAT="and now?",2
