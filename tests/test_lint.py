@@ -1,5 +1,6 @@
 """The linters and type checkers, run as tests."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -98,3 +99,23 @@ def test_clang_tidy_finds_nothing() -> None:
     sources = c_files("native/core/*.c")
     flags = ("-std=c11", "-ffreestanding", "-Inative/core")
     run("clang-tidy", "--quiet", "--warnings-as-errors=*", *sources, "--", *flags)
+
+
+# What begins a fragment such as "Of the compiler." or a noun where a verb belongs.
+NO_VERBS = {
+    *"A All An And As At Both Bytes By Each Every For From How If In It Its None Of On One Once Only".split(),
+    *"Some That The Those To Until What When Where Whether Which Who With Without".split(),
+}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "host" / "bitnet_cli").rglob("*.py")), ids=lambda path: path.name
+)
+def test_docstrings_begin_with_a_verb(path: Path) -> None:
+    """Only those of functions: a property or a class is a thing."""
+    functions = (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef))
+    for function in functions:
+        names = {getattr(decorator, "id", "") for decorator in function.decorator_list}
+        said = ast.get_docstring(function)
+        if said and not function.name.startswith("__") and "property" not in names:
+            assert said.split()[0].strip(",.:;") not in NO_VERBS, f"{function.name}: {said.splitlines()[0]}"

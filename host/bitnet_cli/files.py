@@ -24,7 +24,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def read_file(path: Path) -> bytes:
-    """The content; raises BitnetError if it cannot be read."""
+    """Return a file's content; raises BitnetError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -136,7 +136,7 @@ class AtClient:
             return self._response(line, deadline)
 
     def wait_until_ready(self, timeout: float) -> None:
-        """Until the board answers, which may be starting; raises AtTimeoutError if it does not in time.
+        """Wait until the board, which may be starting, answers; raises AtTimeoutError if it does not in time.
 
         Result codes are words from then on.
         """
@@ -156,7 +156,7 @@ class AtClient:
         self._skip_late_answers(max(timeout, self.timeout))
 
     def _skip_late_answers(self, timeout: float) -> None:
-        """Those that did not come in time: past them is the first answer that none of them can be."""
+        """Skip answers that come late, up to the first that can only be the one to a new command."""
         deadline = self._deadline(timeout)
         with self._faults(_DISTINCT):
             self._serial.write(_DISTINCT.encode() + b"\r")
@@ -164,14 +164,14 @@ class AtClient:
                 pass
 
     def wait_for_model(self, timeout: float = _START_TIMEOUT) -> None:
-        """As wait_until_ready(); raises AtError as well if the board has not found a model."""
+        """Wait until the board is ready; raises AtError as well if it has not found a model."""
         self.wait_until_ready(timeout)
         response = self.command("AT+MODEL?")
         if not response.ok:
             raise AtError(f"the board has no model: {response.final}; run `bitnet-cli deploy`")
 
     def infer(self, text: str, timeout: float | None = None) -> Answer:
-        """The answer to a phrase; raises AtError if the board has none."""
+        """Ask for the answer to a phrase; raises AtError if the board has none."""
         command = f"AT+INFER={quote(text)}"
         response = self.command(command, timeout)
         if not response.ok:
@@ -210,7 +210,7 @@ class AtClient:
             (unsolicited if is_news else lines).append(text)
 
     def _read_line(self, deadline: float) -> str | None:
-        """The next line without its end, or None when time is up."""
+        """Read the next line, without its end; None when time is up."""
         line = b""
         while not line.endswith(b"\n"):
             left = deadline - time.monotonic()
@@ -222,13 +222,13 @@ class AtClient:
 
 
 def quote(text: str) -> str:
-    r"""Text as a quoted AT string: quotes, backslashes and control characters become \hh."""
+    r"""Quote text as an AT string: quotes, backslashes and control characters become \hh."""
     escaped = re.sub(r'["\\\x00-\x1f\x7f]', lambda match: f"\\{ord(match[0]):02X}", text)
     return f'"{escaped}"'
 
 
 def unescape(text: str) -> str:
-    r"""The text of an AT string without its quotes: \hh, \\, \" and \, become characters."""
+    r"""Unescape an AT string without its quotes: \hh, \\, \" and \, become characters."""
 
     def character(match: re.Match[bytes]) -> bytes:
         return bytes.fromhex(match[1].decode()) if len(match[1]) == 2 else match[1]
@@ -237,7 +237,7 @@ def unescape(text: str) -> str:
 
 
 def parse_infer(lines: tuple[str, ...]) -> Answer:
-    """The answer in the information lines of AT+INFER."""
+    """Parse the answer in the information lines of AT+INFER."""
     prefix = "+INFER: "
     for line in lines:
         if line.startswith(prefix):
@@ -256,7 +256,7 @@ def parse_infer(lines: tuple[str, ...]) -> Answer:
 
 
 def _slots(text: str) -> dict[str, str]:
-    """Separators inside a value are escaped, so this splits before it unescapes."""
+    """Split slots, and unescape only then: separators inside a value are escaped."""
     slots = {}
     for slot in filter(None, text.split(";")):
         name, _, value = slot.partition("=")

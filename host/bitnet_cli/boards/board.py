@@ -30,7 +30,7 @@ class Region:
 
     @property
     def end(self) -> int:
-        """Where the next one can begin."""
+        """Where the next region can begin."""
         return self.start + self.size
 
 
@@ -45,7 +45,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Flash:
-    """What lies where, with our firmware and with MicroPython's own."""
+    """Which region of flash holds what, with our firmware and with MicroPython's own."""
 
     size: int
     firmware: Region
@@ -63,7 +63,7 @@ class Psram:
     kind: str
     size: int
     pins: dict[str, int]
-    """Of `pio`: cs, sck, which follows it, and data, the first of four that follow each other."""
+    """The pins of `pio`: cs; sck, the pin after it; and data, the first of four in a row."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ class Ina226:
 
 @dataclass(frozen=True)
 class Power:
-    """What is known of the energy the board takes."""
+    """What is known about the energy that the board takes."""
 
     picojoules_per_cycle: int
-    """Of the processor at work, from a data sheet; 0 if unknown."""
+    """What a cycle of the processor at work takes, from a data sheet; 0 if unknown."""
     ina226: Ina226 | None
 
 
@@ -103,15 +103,15 @@ class Board:
 
     name: str
     port: str
-    """MicroPython's: `rp2`, `esp32` or `unix`."""
+    """MicroPython's port: `rp2`, `esp32` or `unix`."""
     arch: str
     """MicroPython's name of the architecture, as in device/natmod."""
     heap: str
-    """What MicroPython has for objects, such as 192k."""
+    """The size of MicroPython's heap, such as 192k."""
     weights: str
     """Where the weights are read from: `in_place`, `copied` to RAM at load, or `streamed`."""
     transport: str
-    """Of AT commands: `stdio`, which is where the REPL is, or `uart`."""
+    """The line of AT commands: `stdio`, which is where the REPL is, or `uart`."""
     servers: tuple[str, ...] = ()
     """Where clients can connect for AT commands, if a config.toml says so: `tcp`, `ble`."""
     uart: Uart | None = None
@@ -121,7 +121,7 @@ class Board:
     power: Power | None = None
 
     def config(self) -> bytes:
-        """The content of the file CONFIG_NAME on the board."""
+        """Return the content of the file CONFIG_NAME on the board."""
         lines = [f"# Written by bitnet-cli, from board.toml of {self.name}.", f"WEIGHTS = {self.weights!r}"]
         if self.transport == "uart" and self.uart:
             lines.append(f"UART = {astuple(self.uart)!r}")
@@ -138,12 +138,12 @@ class Board:
 
 
 def board_names(boards: Path = BOARDS) -> list[str]:
-    """The folders with a board.toml."""
+    """Return the folders with a board.toml."""
     return sorted(path.parent.name for path in boards.glob("*/board.toml"))
 
 
 def read_board(name: str, boards: Path = BOARDS) -> Board:
-    """The board of a folder under boards/. Raises BitnetError if there is none or it is badly described."""
+    """Read the board of a folder under boards/. Raises BitnetError if it is missing or badly described."""
     path = boards / name / "board.toml"
     try:
         board = _board(Table(tomllib.loads(path.read_text(encoding="utf-8")), ""))
@@ -170,11 +170,11 @@ class Table:
         self._name = name
 
     def path(self, key: str) -> str:
-        """The key with the tables around it: `flash.size`."""
+        """Return the key with the tables around it: `flash.size`."""
         return f"{self._name}.{key}" if self._name else key
 
     def take(self, key: str, kind: type) -> Any:
-        """The value of a key that must be there, and of just this type."""
+        """Take the value of a key, which must be there and of just this type."""
         if key not in self._values:
             raise ValueError(f"'{self.path(key)}' is missing")
         value = self._values.pop(key)
@@ -183,25 +183,25 @@ class Table:
         return value
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
-        """One of some texts."""
+        """Take a text that is one of `choices`."""
         value: str = self.take(key, str)
         if value not in choices:
             raise ValueError(f"{self.path(key)} is {value!r}: it is one of {', '.join(choices)}")
         return value
 
     def size(self, key: str) -> int:
-        """Bytes, written as "640k" or "2M"."""
+        """Take a size in bytes, written as "640k" or "2M"."""
         return parse_size(self.take(key, str), self.path(key))
 
     def region(self, key: str) -> Region:
-        """Written as [start, size]."""
+        """Take a region of flash, written as [start, size]."""
         pair = self.take(key, list)
         if len(pair) != 2 or not all(type(part) is str for part in pair):
             raise TypeError(f'{self.path(key)} is {pair!r}: it is ["start", "size"]')
         return Region(*(parse_size(part, self.path(key)) for part in pair))
 
     def table(self, key: str) -> "Table | None":
-        """A table in this one, if it is there."""
+        """Take a table inside this one; None if it is not there."""
         return Table(self._values.pop(key), self.path(key)) if key in self._values else None
 
     def __contains__(self, key: str) -> bool:
@@ -214,7 +214,7 @@ class Table:
 
 
 def parse_size(text: str, what: str = "the size") -> int:
-    """Bytes of a text such as "192k" or "2M"; raises ValueError."""
+    """Return the bytes that a text such as "192k" or "2M" means; raises ValueError."""
     match = re.fullmatch(r"(\d+)([kM]?)", text)
     if match is None:
         raise ValueError(f"{what} is {text!r}: it is a number of bytes such as 192k or 2M")
@@ -346,7 +346,7 @@ def _ina226(table: Table | None) -> Ina226 | None:
 
 
 def _power_config(power: Power) -> dict[str, int]:
-    """As the board has it; without a sensor, without the sensor's keys."""
+    """Return POWER as the board has it: without the sensor's keys if there is no sensor."""
     return {"picojoules_per_cycle": power.picojoules_per_cycle} | (
         asdict(power.ina226) if power.ina226 else {}
     )

@@ -28,7 +28,7 @@ class UnitConfig:
     constants: dict[str, Any] = field(default_factory=dict)
 
     def module(self) -> bytes:
-        """The content of FILE."""
+        """Return the content of FILE."""
         lines = [f"{name} = {value!r}\n" for name, value in self.constants.items()]
         return "".join(["# Written by bitnet-cli, from config.toml.\n", *lines]).encode()
 
@@ -50,7 +50,7 @@ DEFAULT = UnitConfig()
 
 
 def read_config(path: Path) -> UnitConfig:
-    """A config.toml. Raises BitnetError with the line's key if something in it is wrong."""
+    """Read a config.toml. Raises BitnetError with the key of what is wrong in it."""
     try:
         table = Table(tomllib.loads(read_file(path).decode()), "")
         constants = _constants(table)
@@ -137,7 +137,7 @@ def _sync(table: Table) -> dict[str, Any]:
 
 
 def _broker(table: Table) -> Broker:
-    """sync.broker, with sync.user and sync.password, which may as well stand in the address."""
+    """Return sync.broker, with sync.user and sync.password, which may stand in its address instead."""
     try:
         broker = parse_broker(table.take("broker", str))
     except BitnetError as error:

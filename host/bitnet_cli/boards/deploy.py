@@ -50,7 +50,7 @@ class File:
 
     @property
     def sum(self) -> list[object]:
-        """As the agent's sums() gives it."""
+        """SHA-256 and size of the file, in the form of the agent's sums()."""
         return [hashlib.sha256(self.data).hexdigest(), len(self.data)]
 
 
@@ -61,7 +61,7 @@ class Deployment:
     written: tuple[str, ...]
     there_already: tuple[str, ...]
     kept: tuple[str, ...]
-    """Files of the user's that were left as they were."""
+    """The user's own files, which were left alone."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def deploy(
 
 
 def place_model(board: Board, path: Path, data: bytes, room: int) -> tuple[bytes, list[File]]:
-    """A ROMFS with a model, and the files beside it.
+    """Return a ROMFS with a model, and the files beside it.
 
     A model too large for `room` bytes is split if the board has PSRAM on pins: its layers become a file, from
     which the board fills the PSRAM. Raises BitnetError if they are larger than that.
@@ -138,13 +138,13 @@ def place_model(board: Board, path: Path, data: bytes, room: int) -> tuple[bytes
 
 
 def rules_files(model: Path) -> list[File]:
-    """The fallback rules beside a model, which lie apart from it on boards: they must outlive it."""
+    """Return the fallback rules beside a model, which lie apart from it on boards: they must outlive it."""
     rules = read_rules(model)
     return [] if rules is None else [File(f"{_MODEL_FOLDER}/{rules_path(model).name}", rules)]
 
 
 def read_model(path: Path) -> bytes:
-    """The bytes of a `.bitnet` file. Raises BitnetError if it is none."""
+    """Read the bytes of a `.bitnet` file. Raises BitnetError if it is not one."""
     data = read_file(path)
     read(data)
     return data
@@ -200,7 +200,7 @@ def _version() -> str:
 
 
 def unit_files(board: Board, config: UnitConfig | None, is_frozen: bool) -> list[File]:
-    """All files but the model, in the order in which they are written: main.py comes last.
+    """Return all files but the model, in the order in which they are written: main.py comes last.
 
     config: None for no file of it. is_frozen: whether the firmware has the package.
     """
@@ -219,7 +219,7 @@ def unit_files(board: Board, config: UnitConfig | None, is_frozen: bool) -> list
 
 
 def package(arch: str) -> list[File]:
-    """The device package, compiled for an architecture."""
+    """Compile the device package for an architecture."""
     sources = sorted((DEVICE / "bitnet").rglob("*.py"))
     with tempfile.TemporaryDirectory(prefix="bitnet-mpy-") as folder:
         return [_compile(source, arch, Path(folder) / "out.mpy") for source in sources]
@@ -245,7 +245,7 @@ def _compile(source: Path, arch: str, output: Path) -> File:
 
 
 def _foreign_main(link: Link) -> tuple[str, ...]:
-    """main.py, if there is one that is not ours: it stays."""
+    """Return main.py if the board has one that is not ours: it is left alone."""
     ours = (DEVICE / _MAIN).read_text(encoding="utf-8").splitlines()[0]
     found = link.ask(f"first_line({_MAIN!r})")
     return () if found in (None, ours) else (_MAIN,)
@@ -282,7 +282,7 @@ def _write_files(link: Link, files: Sequence[File], progress: Progress) -> None:
 
 
 def _resume_at(link: Link, file: File) -> int:
-    """How much of a file an interrupted deployment has left on the board."""
+    """Return how many bytes of a file an interrupted deployment has left on the board."""
     part = link.ask(f"part_sum({file.path!r})")
     if part is None or part[1] > len(file.data):
         return 0

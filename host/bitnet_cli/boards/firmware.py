@@ -41,7 +41,7 @@ class Firmware:
 
 
 def build_firmware(board: Board, progress: Progress) -> Firmware:
-    """The firmware for a board, built once for the same sources and compiler. Raises BitnetError."""
+    """Build the firmware for a board, once for the same sources and compiler. Raises BitnetError."""
     if board.port == "rp2":
         return build_rp2(BOARDS / board.name, progress)
     if board.port == "esp32":
@@ -53,7 +53,7 @@ def build_firmware(board: Board, progress: Progress) -> Firmware:
 
 
 def build_rp2(board: Path, progress: Progress) -> Firmware:
-    """The firmware for a folder with a board definition of MicroPython's. Raises BitnetError."""
+    """Build the firmware for a folder with one of MicroPython's board definitions. Raises BitnetError."""
     for tool, package in (("cmake", "cmake"), ("make", "make"), (_CROSS_COMPILER, "gcc-arm-none-eabi")):
         _require(tool, package)
     source = _rp2_source(progress)
@@ -71,7 +71,7 @@ def _require(tool: str, package: str) -> None:
 
 
 def _digest(board: Path, source: Path) -> str:
-    """Of everything that decides the firmware's bytes."""
+    """Return a digest of everything that decides the firmware's bytes."""
     digest = hashlib.sha256(f"{source} {_compiler_version()}".encode())
     for folder in (board, DEVICE / "bitnet"):
         for path in sorted(folder.rglob("*")):
@@ -110,7 +110,7 @@ def _make_rp2(board: Path, source: Path, work: Path, progress: Progress) -> Path
 
 
 def _stage(board: Path, work: Path) -> Path:
-    """A copy of a board's folder with device/ where its manifest looks for it: in a wheel it is elsewhere."""
+    """Copy a board's folder, with device/ where its manifest looks for it: in a wheel it lies elsewhere."""
     stage = work / "stage"
     ignored = shutil.ignore_patterns("__pycache__", "natmod", "models")
     shutil.copytree(board, stage / "boards" / board.name, ignore=ignored)
@@ -119,7 +119,7 @@ def _stage(board: Path, work: Path) -> Path:
 
 
 def _without_libstdcxx(work: Path) -> dict[str, str]:
-    """Variables for CMake that make half a gigabyte of C++ library unnecessary, of which nothing is used."""
+    """Return variables for CMake that spare half a gigabyte of C++ library, none of which is used."""
     libraries = work / "libraries"
     libraries.mkdir()
     _run(["arm-none-eabi-ar", "rc", libraries / "libstdc++.a"], "making an empty library")
@@ -127,7 +127,7 @@ def _without_libstdcxx(work: Path) -> dict[str, str]:
 
 
 def _rp2_source(progress: Progress) -> Path:
-    """A MicroPython source tree that has the Pico SDK, and no need of what is left out of Debian's."""
+    """Return a MicroPython source tree with the Pico SDK that does not need what Debian leaves out."""
     source = micropython_source(progress)
     if _has_sdk(source) and not os.environ.get("PICO_SDK_PATH"):
         return source
@@ -144,7 +144,7 @@ _MARKERS = ("pico-sdk/pico_sdk_init.cmake", "tinyusb/src/tusb.h")
 
 
 def _sdk(progress: Progress) -> Path:
-    """The folder with pico-sdk and tinyusb."""
+    """Return the folder with pico-sdk and tinyusb."""
     given = os.environ.get("PICO_SDK_PATH")
     if given:
         sdk = Path(given).expanduser().resolve()
@@ -168,7 +168,7 @@ def _fetch_sdk(work: Path, progress: Progress) -> Path:
 
 
 def _prepare_rp2(source: Path, sdk: Path, tree: Path) -> Path:
-    """A copy of a source tree with the SDK in its place."""
+    """Return a copy of a source tree with the SDK in its place."""
     shutil.copytree(source, tree, symlinks=True)
     tinyusb = (
         sdk / "lib" / "tinyusb" if (sdk / "lib/tinyusb/src/tusb.h").is_file() else sdk.parent / "tinyusb"
@@ -185,7 +185,7 @@ def _prepare_rp2(source: Path, sdk: Path, tree: Path) -> Path:
 
 
 def _do_without_mbedtls(port: Path) -> None:
-    """Debian's source has no mbedTLS, so firmware built from it has no TLS and no AES."""
+    """Build without mbedTLS, which Debian's source lacks: such firmware has no TLS and no AES."""
     _edit(
         port / "CMakeLists.txt",
         ("set(MICROPY_SSL_MBEDTLS ON)", "set(MICROPY_SSL_MBEDTLS OFF)"),
@@ -226,7 +226,7 @@ def _matches(line: str, text: str) -> bool:
 
 
 def _build_esp32(board: Board, progress: Progress) -> Firmware:
-    """By MicroPython's own Makefile, which needs what ESP-IDF's export.sh sets. Has not been run yet."""
+    """Build with MicroPython's own Makefile and the variables of ESP-IDF's export.sh. Not run yet."""
     source = os.environ.get("MPY_DIR")
     if not os.environ.get("IDF_PATH") or not source or shutil.which("idf.py") is None:
         raise BitnetError(
@@ -244,7 +244,7 @@ def _build_esp32(board: Board, progress: Progress) -> Firmware:
 
 
 def _run(command: Sequence[str | Path], purpose: str, variables: Mapping[str, str] | None = None) -> str:
-    """What a program prints. Raises BitnetError, with the purpose, if it fails."""
+    """Run a program; return what it prints. Raises BitnetError, with the purpose, if it fails."""
     kept = ("PATH", "HOME", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "IDF_PATH")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment |= {"LC_ALL": "C", "SOURCE_DATE_EPOCH": _RELEASED} | dict(variables or {})

@@ -38,14 +38,14 @@ class Image:
     uf2: bytes | None
 
     def flash(self) -> dict[int, bytes]:
-        """The parts by their offsets."""
+        """Return the parts by their offsets."""
         return {part.region.start: part.data for part in self.parts}
 
 
 def build_image(
     board: Board, model: Path, progress: Progress, firmware: bytes | None = None, config: UnitConfig = DEFAULT
 ) -> Image:
-    """Everything for a board: with the firmware that is given, or built for it. Raises BitnetError."""
+    """Build everything for a board, around the firmware that is given or its own. Raises BitnetError."""
     flash = board.flash
     if flash is None:
         raise BitnetError(f"{board.name} has no flash of its own: there is nothing to build")
@@ -71,13 +71,13 @@ def build_image(
 
 
 def _filesystem(board: Board, config: UnitConfig, region: Region, more: Sequence[File]) -> bytes:
-    """What `deploy` would write beside our firmware, and more files."""
+    """Return what `deploy` would write beside our firmware, and more files."""
     files = (*unit_files(board, config, is_frozen=True), *more)
     return littlefs_image({file.path: file.data for file in files}, region.size)
 
 
 def littlefs_image(files: Mapping[str, bytes], size: int) -> bytes:
-    """A file system of this many bytes with these files, by their paths."""
+    """Return a file system of this many bytes with these files, by their paths."""
     filesystem = LittleFS(
         block_size=_BLOCK,
         block_count=size // _BLOCK,

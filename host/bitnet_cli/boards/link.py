@@ -82,7 +82,7 @@ class Link:
         self.run(_shortened((DEVICE_TOOLS / script).read_text(encoding="utf-8")))
 
     def run(self, code: str) -> bytes:
-        """What a piece of MicroPython prints. Raises BitnetError with what it raises."""
+        """Run a piece of MicroPython; return what it prints. Raises BitnetError with what it raises."""
         try:
             self._transport.exec_raw_no_follow(code)
             return self._follow()
@@ -90,7 +90,7 @@ class Link:
             raise self._as_error(error) from None
 
     def _follow(self) -> bytes:
-        """What the code that runs prints. Raises BitnetError with what it raises."""
+        """Return what the running code prints. Raises BitnetError with what it raises."""
         output, error = self._transport.follow(timeout=_ANSWER_TIMEOUT)
         if error:
             raise self._refusal(error)
@@ -98,7 +98,7 @@ class Link:
         return printed
 
     def ask(self, call: str) -> Any:
-        """The JSON that a call prints."""
+        """Run a call; return the JSON that it prints."""
         return json.loads(self.run(call))
 
     def send(self, call: str, data: bytes) -> Iterator[int]:
@@ -146,14 +146,14 @@ class Link:
 
 
 def _without_interrupt(chunk: bytes) -> bytes:
-    """A byte, and a chunk exclusive-ored with it so that none of them is Ctrl-C."""
+    """Return a byte, and a chunk exclusive-ored with it so that none of them is Ctrl-C."""
     used = set(chunk)
     mask = next(mask for mask in range(256) if mask != _INTERRUPT and mask ^ _INTERRUPT not in used)
     return bytes([mask, *(byte ^ mask for byte in chunk)])
 
 
 def _shortened(source: str) -> str:
-    """A script without comments, docstrings and wide indentation: a REPL takes it character by character."""
+    """Drop a script's comments, docstrings and wide indentation: a REPL takes it character by character."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:

@@ -20,7 +20,7 @@ _Entries: TypeAlias = dict[str, Union[bytes, "_Entries"]]
 
 
 def image(files: Mapping[str, bytes]) -> bytes:
-    """An image with the files of these paths; the data of each begins at a multiple of 16 bytes."""
+    """Return an image with the files of these paths; the data of each begins at a multiple of 16 bytes."""
     start = len(_MAGIC) + _LENGTH_SIZE
     body = _records(_tree(files), start)
     if (start + len(body)) % 2:  # the format wants an even size
@@ -29,7 +29,7 @@ def image(files: Mapping[str, bytes]) -> bytes:
 
 
 def _tree(files: Mapping[str, bytes]) -> _Entries:
-    """Folders as dictionaries of what is in them."""
+    """Return folders as dictionaries of what is in them."""
     root: _Entries = {}
     for path, data in files.items():
         *folders, name = path.split("/")
@@ -43,7 +43,7 @@ def _tree(files: Mapping[str, bytes]) -> _Entries:
 
 
 def _records(entries: _Entries, offset: int) -> bytes:
-    """The records of a folder's entries; the first will lie at this offset of the image."""
+    """Return the records of a folder's entries; the first will lie at this offset of the image."""
     body = b""
     for name, entry in entries.items():
         at = offset + len(body)
@@ -55,14 +55,14 @@ def _records(entries: _Entries, offset: int) -> bytes:
 
 
 def _directory(name: bytes, entries: _Entries, offset: int) -> bytes:
-    """The record of a folder, which will lie at this offset of the image."""
+    """Return the record of a folder, which will lie at this offset of the image."""
     head = _length(len(name)) + name
     payload = head + _records(entries, offset + 1 + _LENGTH_SIZE + len(head))
     return bytes([_DIRECTORY]) + _length(len(payload)) + payload
 
 
 def _file(name: bytes, data: bytes, offset: int) -> bytes:
-    """The record of a file, which will lie at this offset of the image."""
+    """Return the record of a file, which will lie at this offset of the image."""
     head = _length(len(name)) + name
     # Kind and length of the file, its name, kind and length of the padding, kind and length of the data.
     data_offset = offset + 1 + _LENGTH_SIZE + len(head) + 2 + 1 + _LENGTH_SIZE
@@ -73,6 +73,6 @@ def _file(name: bytes, data: bytes, offset: int) -> bytes:
 
 
 def _length(value: int) -> bytes:
-    """A varuint, big-endian groups of seven bits, padded with leading 0x80."""
+    """Return a varuint, big-endian groups of seven bits, padded with leading 0x80."""
     groups = [value >> 7 * i & 0x7F for i in reversed(range(_LENGTH_SIZE))]
     return bytes([group | 0x80 for group in groups[:-1]] + groups[-1:])

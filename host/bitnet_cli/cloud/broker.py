@@ -11,7 +11,7 @@ PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 @dataclass(frozen=True)
 class Broker:
-    """Where a broker is, and how to enter."""
+    """The address of a broker, and how to log in."""
 
     host: str
     port: int
@@ -19,11 +19,11 @@ class Broker:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     ca: Path | None = None
-    """Certificate of its authority; None for those that the system trusts."""
+    """Certificate of the broker's authority; None for the authorities that the system trusts."""
 
 
 def parse_broker(url: str, ca: Path | None = None) -> Broker:
-    """mqtt[s]://[user[:password]@]host[:port], with %40 for an @ in user or password, and so on.
+    """Parse mqtt[s]://[user[:password]@]host[:port], with %40 for an @ in user or password, and so on.
 
     Raises BitnetError on anything else.
     """
@@ -48,6 +48,6 @@ def parse_broker(url: str, ca: Path | None = None) -> Broker:
 
 
 def _unquoted(part: str | None) -> str | None:
-    """None for nothing; raises ValueError if it is no text."""
+    """Decode a part of an address; None if it is empty. Raises ValueError if it is not UTF-8."""
     text = unquote_to_bytes(part or "").decode()
     return text or None

@@ -66,11 +66,11 @@ class Unit:
     epoch: int
     records: int
     missing: int
-    """Numbers below the highest that have not come."""
+    """How many record numbers below the highest have not come."""
     drops: int
     """Records that the unit says it lost, because its queue was full."""
     last: float
-    """When the last record came, in seconds since 1970."""
+    """The time of the last record, in seconds since 1970."""
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Export:
     rows: list[dict[str, Any]]
     unlabelled: int
     without_text: int
-    """Records that hold tokens, of another model or without one to read them."""
+    """How many records hold tokens that no given model can turn into text."""
 
 
 class Store:
@@ -151,7 +151,7 @@ class Store:
         return Counts(records=new, duplicates=len(rows) - new)
 
     def units(self) -> list[Unit]:
-        """Every unit, and what it lacks."""
+        """Return every unit, with what is missing of its records."""
         rows = self._database.execute(
             "SELECT unit, epoch, count(*), max(sequence) + 1 - count(*), drops, max(received)"
             " FROM records JOIN drops USING (unit, epoch) GROUP BY unit, epoch ORDER BY unit, max(received)"
@@ -159,7 +159,7 @@ class Store:
         return [Unit(*row) for row in rows]
 
     def records(self, kind: str | None = None) -> Iterator[tuple[str, int, dict[str, Any]]]:
-        """(unit, sequence, fields) of the records of a kind, or of all, in the order of each unit."""
+        """Yield (unit, sequence, fields) of the records of a kind, or of all, in each unit's order."""
         rows = self._database.execute(
             "SELECT unit, sequence, fields FROM records WHERE ? IN (kind, '') ORDER BY unit, epoch, sequence",
             (kind or "",),
@@ -213,7 +213,7 @@ def collect(
 
 
 def is_topic(text: str) -> bool:
-    """Whether one can subscribe to it (MQTT 3.1.1, 4.7): `+` is a whole level, and `#` the last."""
+    """Tell whether one can subscribe to a topic (MQTT 3.1.1, 4.7): `+` is a whole level, `#` the last."""
     *levels, last = text.split("/")
     return (
         text.isprintable()
@@ -247,7 +247,7 @@ class _Message:
 
 
 class _NotOursError(Exception):
-    """Not a message of a unit, with the reason."""
+    """The message does not come from a unit; the text says why."""
 
 
 def _parse(payload: bytes) -> _Message:
@@ -270,7 +270,7 @@ def _parse(payload: bytes) -> _Message:
 
 
 def _inflated(payload: bytes) -> bytes:
-    """A unit whose firmware can compress does."""
+    """Inflate a message, if the unit's firmware has compressed it."""
     stream = zlib.decompressobj()
     data = stream.decompress(payload, _LARGEST)
     if not stream.eof:
@@ -279,7 +279,7 @@ def _inflated(payload: bytes) -> bytes:
 
 
 def export_phrases(store: Store, model: Path | None = None, before: Sequence[dict[str, Any]] = ()) -> Export:
-    """The phrases that were collected, each once, as rows of a .jsonl file for `train`.
+    """Return the phrases that were collected, each once, as rows of a .jsonl file for `train`.
 
     What the unit was sure of has its answer as the label. Everything else has `?`, to be replaced by hand; it
     comes first, the most frequent phrases before the others, with the unit's `guess`. model: the .bitnet file
@@ -304,7 +304,7 @@ def export_phrases(store: Store, model: Path | None = None, before: Sequence[dic
 def _relabelled(
     found: dict[str, dict[str, Any]], before: Sequence[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """The rows that have a label from before, found again or not, and those found that have none."""
+    """Keep the rows that were labelled before, found again or not, and add those without a label."""
     labelled = [row for row in before if row["intent"] != UNLABELLED]
     for row in labelled:
         again = found.get(row["text"].lower())
@@ -325,7 +325,7 @@ def _row(text: str, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text_of(fields: dict[str, Any], tables: Tables | None) -> str | None:
-    """What was said; None if it cannot be told."""
+    """Return what was said; None if that is not known."""
     text, tokens = fields.get("text"), fields.get("tokens")
     if isinstance(text, str) and text.strip():
         return text
@@ -337,6 +337,6 @@ def _text_of(fields: dict[str, Any], tables: Tables | None) -> str | None:
 
 
 def _tokens_of(path: Path) -> tuple[Tables, int]:
-    """The tokenizer of a model, and its CRC-32 as units give it."""
+    """Return the tokenizer of a model, and its CRC-32 as units give it."""
     model = modelfile.read(read_file(path))
     return read_section(model.tokenizer), model.crc32

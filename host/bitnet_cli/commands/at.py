@@ -73,7 +73,7 @@ def _print(command: str, response: Response, as_json: bool) -> None:
 
 
 def _converse(client: AtClient, as_json: bool) -> int:
-    """Until the input ends; returns how many commands were refused, or could not be sent."""
+    """Send what is typed until the input ends; return how many commands failed."""
     if isinstance(sys.stdin, io.TextIOWrapper):
         # A line that is not UTF-8 is one that cannot be sent, as others are.
         sys.stdin.reconfigure(errors="surrogateescape")
@@ -96,7 +96,7 @@ def _converse(client: AtClient, as_json: bool) -> int:
 
 
 def _offer_completion(commands: tuple[str, ...]) -> None:
-    """The board's commands at the tabulator key; lines typed before at the arrow keys."""
+    """Offer the board's commands at the Tab key, and earlier lines at the arrow keys."""
     try:
         import readline
     except ImportError:  # not on every system

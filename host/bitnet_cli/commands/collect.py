@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _show(counts: "Counts") -> None:
-    """One line that is written over, where a person reads it."""
+    """Write the counts over one line, if a person reads it."""
     if sys.stderr.isatty():
         print(
             f"\r{counts.records} records, {counts.duplicates} twice, {counts.rejected} rejected",

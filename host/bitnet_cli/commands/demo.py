@@ -61,7 +61,7 @@ def _describe(answer: Answer) -> str:
 
 
 def _typed() -> Iterator[str]:
-    """Lines from the standard input that are not empty."""
+    """Yield the lines of the standard input that are not empty."""
     prompt = "phrase> " if sys.stdin.isatty() else ""
     while True:
         try:

@@ -33,7 +33,7 @@ class Program:
     architecture: str
     segments: list[tuple[int, bytes]]
     functions: dict[str, int]
-    """Addresses."""
+    """Function name → address."""
     module: bytes
     text_size: int
 
@@ -67,7 +67,7 @@ def link(architecture: str, source: Path, folder: Path, extra: Path | None = Non
 
 
 def _runtime(architecture: str) -> list[Path]:
-    """The compiler's library, for 64-bit products where there are none; the core needs no library."""
+    """Return the compiler's library, for 64-bit products where there are none; the core needs no library."""
     if architecture != "armv6m":
         return []
     arguments = ["-mthumb", "-mcpu=cortex-m0", "-print-libgcc-file-name"]
@@ -92,20 +92,20 @@ def _read_elf(path: Path) -> tuple[list[tuple[int, bytes]], dict[str, int]]:
 
 @dataclass(frozen=True)
 class Processor:
-    """What Unicorn has to know of a processor, and how a C function is called on it."""
+    """What Unicorn needs to know about a processor, and how a C function is called on it."""
 
     architecture: str
-    """Of the native module that it runs."""
+    """The architecture of the native modules that it runs."""
     machine: tuple[int, int]
     decoder: tuple[int, int]
-    """The same for Capstone."""
+    """Architecture and mode for Capstone, as `machine` has them for Unicorn."""
     model: int | None
     arguments: tuple[int, ...]
-    """Registers of the first arguments; the others are on the stack."""
+    """The registers that hold the first arguments; the others are on the stack."""
     stack_pointer: int
     result: int
     link: int | None
-    """Register of the return address; None: it is on the stack."""
+    """The register that holds the return address; None if that is on the stack."""
     pointer_size: int = 4
     thumb: bool = False
 
@@ -115,7 +115,7 @@ def _registers(module: object, names: str) -> tuple[int, ...]:
 
 
 def _cortex_m(architecture: str, model: int) -> Processor:
-    """A Cortex-M; its model decides what it lacks (M0: unaligned access, division, most of Thumb-2)."""
+    """Describe a Cortex-M; its model decides what it lacks (M0: unaligned access, division, Thumb-2)."""
     # UC_MODE_MCLASS would overrule the model and make it a Cortex-M33.
     return Processor(
         architecture,
@@ -161,19 +161,19 @@ PROCESSORS = {
 
 
 class Meter(ABC):
-    """What instructions cost."""
+    """Says what instructions cost."""
 
     @abstractmethod
     def cost(self, code: bytes) -> int:
-        """Of one instruction; of a branch that is not taken."""
+        """Return what one instruction costs; a branch is not taken."""
 
     @abstractmethod
     def taken(self, code: bytes) -> int:
-        """What it costs more if something else than the next instruction follows."""
+        """Return what an instruction costs more if the next one in memory does not follow."""
 
 
 class Instructions(Meter):
-    """One each."""
+    """Counts instructions: one each."""
 
     def cost(self, code: bytes) -> int:
         return 1
@@ -195,7 +195,7 @@ class CortexM0PlusCycles(Meter):
 
 
 def cortex_m0plus_cycles(half: int) -> int:  # noqa: PLR0911  (a table)
-    """Of an instruction, from its first halfword; of a conditional branch that is not taken."""
+    """Return the cycles of an instruction by its first halfword; a conditional branch is not taken."""
     if 0x4800 <= half < 0xA000:  # ldr, str and their like
         return 2
     if 0xC000 <= half < 0xD000:  # ldm, stm
@@ -222,7 +222,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class _Block:
-    """Instructions that run one after the other, and what they cost; `taken`: more, if not `end` follows."""
+    """Instructions that run in a row, and their cost; `taken` is added if `end` does not follow."""
 
     start: int
     end: int
@@ -251,7 +251,7 @@ class Emulator:
         self.reset()
 
     def reset(self) -> None:
-        """Memory as at the beginning."""
+        """Bring the memory back to how it was at the start."""
         self.uc = unicorn.Uc(*self.processor.machine, self.processor.model)
         self.uc.mem_map(0, _CODE_SIZE)
         self.uc.mem_map(_STACK, _STACK_SIZE)
@@ -261,14 +261,14 @@ class Emulator:
         self._next = _HEAP
 
     def allocate(self, data: bytes) -> int:
-        """A copy in RAM, from a multiple of 16 on; returns its address."""
+        """Copy data into RAM, at a multiple of 16; return its address."""
         address = self._next
         self.uc.mem_write(address, data)
         self._next += (len(data) + 15) & ~15
         return address
 
     def read(self, address: int, size: int) -> bytes:
-        """What is in memory."""
+        """Return `size` bytes of memory."""
         return bytes(self.uc.mem_read(address, size))
 
     def call(self, name: str, *arguments: int) -> int:
@@ -312,7 +312,7 @@ class Emulator:
         return [self.uc.hook_add(unicorn.UC_HOOK_BLOCK, self._enter)]
 
     def _enter(self, _uc: unicorn.Uc, address: int, size: int, _data: object) -> None:
-        """A run of instructions up to a branch begins."""
+        """Charge a run of instructions, up to a branch, as it begins."""
         if self._last is not None and self._last.end != address:
             self.wait(self._last.taken)
         if (address, size) not in self._blocks:

@@ -24,17 +24,17 @@ class Machine(Protocol):
 
 
 def architecture_of(name: str) -> str:
-    """Of the native modules that this processor runs."""
+    """Return the architecture of the native modules that a processor runs."""
     return PROCESSORS[name].architecture if name in PROCESSORS else XTENSA
 
 
 def pointer_size_of(name: str) -> int:
-    """In bytes."""
+    """Return a processor's pointer size in bytes."""
     return PROCESSORS[name].pointer_size if name in PROCESSORS else 4
 
 
 def machine(name: str, program: Program) -> Machine:
-    """One that counts cycles on Cortex-M0+ and instructions elsewhere."""
+    """Make a machine that counts cycles on Cortex-M0+, and instructions elsewhere."""
     if name not in PROCESSORS:
         return XtensaMachine(program)
     meter = CortexM0PlusCycles() if name == "cortex-m0plus" else None

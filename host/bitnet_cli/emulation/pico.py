@@ -87,7 +87,7 @@ class Pico:
 
     @property
     def cycles(self) -> int:
-        """Of the processor since the last reset, those not counted in which it slept."""
+        """The processor's cycles since the last reset, without those in which it slept."""
         cycles: int = self.chip.core.cycles
         return cycles
 
@@ -97,7 +97,7 @@ class Pico:
         return bool(self.chip.core.waiting) and not self._usb.has_data
 
     def send(self, data: bytes) -> None:
-        """To the chip, over USB."""
+        """Send bytes to the chip, over USB."""
         self._usb.send(data)
 
     def exchange(self) -> None:
@@ -105,7 +105,7 @@ class Pico:
         self._usb.exchange()
 
     def run(self) -> bool:
-        """A few milliseconds of the PC's time; False if the chip sleeps and waits for the outside alone.
+        """Run for a few milliseconds of the PC's time; False if the chip sleeps until something comes in.
 
         A chip that sleeps does so without taking time: its clock jumps to its next alarm.
         """
@@ -115,7 +115,7 @@ class Pico:
         return self.clock.nanos != before or not self.is_idle
 
     def run_for(self, seconds: float) -> None:
-        """As run(), but the chip's clock advances by no more than that."""
+        """Run as run() does, but let the chip's clock advance by no more than that."""
         self._pause.schedule(seconds * 1e9)
         self.run()
         self._pause.cancel()
@@ -225,12 +225,12 @@ class PicoPort:
         return self._thread.is_alive()
 
     def wait(self) -> None:
-        """Until the chip stops, which it does not by itself. Raises BitnetError if the emulation failed."""
+        """Wait until the chip is stopped. Raises BitnetError if the emulation failed."""
         self._thread.join()
         self._raise_fault()
 
     def _raise_fault(self) -> None:
-        """Once: who has heard of it needs no second error from close()."""
+        """Raise the fault once: whoever has seen it needs no second error from close()."""
         fault, self._fault = self._fault, None
         if isinstance(fault, BitnetError):
             raise fault

@@ -12,7 +12,7 @@ _END = b"\x04>"
 
 
 class Repl:
-    """Where the board's own program has been stopped and nothing lies on the heap.
+    """The REPL of an emulated board whose program has been stopped.
 
     A program must have started: a Ctrl-C that comes before is lost.
     """
@@ -26,7 +26,7 @@ class Repl:
         pico.wait_for(_PROMPT)
 
     def run(self, code: str, timed: TimedPico | None = None) -> list[str]:
-        """The lines that a piece of MicroPython prints, run with flash charged or without.
+        """Return the lines that a piece of MicroPython prints, run with flash charged or without.
 
         Raises BitnetError with what it raises; the traceback is in its notes.
         """
@@ -42,5 +42,5 @@ class Repl:
         return output.splitlines()
 
     def ask(self, call: str, timed: TimedPico | None = None) -> Any:
-        """The JSON that a call prints."""
+        """Run a call; return the JSON that it prints."""
         return json.loads("".join(self.run(call, timed)))

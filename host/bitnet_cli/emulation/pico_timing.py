@@ -35,7 +35,7 @@ def _reads(half: int) -> int:
 
 
 def lasts_one_more(half: int) -> bool:
-    """Whether rp2040py takes an instruction for a cycle shorter than the Cortex-M0+'s manual does.
+    """Tell whether rp2040py counts one cycle less for an instruction than the Cortex-M0+'s manual.
 
     The manual counts lr and pc among the registers that push and pop move.
     """
@@ -48,22 +48,22 @@ _ONE_MORE = bytes(map(lasts_one_more, range(1 << 16)))
 
 @dataclass(frozen=True)
 class Timing:
-    """Of a stretch of execution."""
+    """How long a stretch of execution takes."""
 
     cycles: int
-    """Of the processor while it runs, those it waits for flash included."""
+    """The processor's cycles while it runs, including those it waits for flash."""
     flash_cycles: int
-    """Those it waits for flash."""
+    """The cycles in which it waits for flash."""
     asleep_nanos: float
-    """In which it waits for the outside or for a timer."""
+    """The time in which it waits for a timer or for something from outside."""
 
     def milliseconds(self, hertz: int) -> float:
-        """At a frequency of the processor, of which flash is taken to be as many cycles away."""
+        """Return the time at a frequency, with flash the same number of cycles away at each."""
         return self.cycles / hertz * 1e3 + self.asleep_nanos / 1e6
 
 
 class TimedPico:
-    """Runs a chip with flash as slow as it is."""
+    """Runs a chip with flash as slow as on a board."""
 
     def __init__(self, pico: Pico) -> None:
         self._pico = pico
@@ -76,7 +76,7 @@ class TimedPico:
             _slow_down(channel)
 
     def run(self, is_done: Callable[[], bool]) -> Timing:
-        """Until `is_done()`, which is asked every few hundred instructions."""
+        """Run until `is_done()`, which is asked every few hundred instructions."""
         chip, clock, cache = self._pico.chip, self._pico.clock, self._cache
         core, registers = chip.core, self._registers
         missed_before = missed = cache.missed_bytes
@@ -105,7 +105,7 @@ class TimedPico:
         return Timing(cycles, CYCLES_PER_FLASH_BYTE * (missed - missed_before), asleep)
 
     def _fetch(self, pc: int) -> int:
-        """The next instruction's first halfword; what it and its data miss in the cache is counted."""
+        """Fetch the next instruction's first halfword; count what it and its data miss in the cache."""
         memory = pc >> 24
         if memory == _FLASH:
             if pc >> 3 != self._line:
@@ -121,7 +121,7 @@ class TimedPico:
         return half
 
     def _read(self, half: int, pc: int) -> None:
-        """The data of an instruction that reads some, if it comes from flash."""
+        """Read the data of an instruction through the cache, if it comes from flash."""
         registers, kind, size = self._registers, _READS[half], 4
         if kind == _LITERAL:
             address = (pc & ~3) + 4 + ((half & 255) << 2)

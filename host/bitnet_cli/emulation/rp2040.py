@@ -20,7 +20,7 @@ _PIO, _PIO_SIZE = (0x50200000, 0x50300000), 0x1000
 _SENT, _RECEIVED = 0x10, 0x20  # queues of a state machine
 
 CYCLES_PER_BURST = 168
-"""Of the reading program, for PSRAM_BURST bytes."""
+"""Cycles that the reading program takes for PSRAM_BURST bytes."""
 
 
 class Rp2040(Emulator):
@@ -49,11 +49,11 @@ class Rp2040(Emulator):
 
     @property
     def missed_bytes(self) -> int:
-        """What measured calls have fetched into the cache."""
+        """Bytes that measured calls have fetched into the cache."""
         return self._cache.missed_bytes
 
     def flash(self, data: bytes) -> int:
-        """A copy in flash; returns its address."""
+        """Copy data into flash; return its address."""
         address = self._next_flash
         for alias in (0, _FLASH_UNCACHED - FLASH):
             self.uc.mem_write(address + alias, data)

@@ -85,7 +85,7 @@ class SimulatedBoard:
         self._folder.cleanup()
 
     def wait(self) -> None:
-        """Until the board stops, which it does only on a fault: raises BitnetError with it."""
+        """Wait until the board stops, which it does only on a fault; raises BitnetError with it."""
         assert self._process is not None
         self._process.wait()
         raise BitnetError(f"the simulated board stopped: {_last_line(self._errors)}")
@@ -141,7 +141,7 @@ def infer_many(
     board: Board = SIM,
     features: Sequence[Sequence[int]] | None = None,
 ) -> list[Answer]:
-    """The simulated board's answers to many phrases, without AT commands in between.
+    """Return the simulated board's answers to many phrases, without AT commands in between.
 
     features: for each phrase the tokens to go before its own; it may then be empty. Raises BitnetError if the
     board cannot use the model, or for a phrase it cannot take.
@@ -204,7 +204,7 @@ def _answers(
 
 
 def check_phrase(phrase: str) -> None:
-    """Raises BitnetError if no board could take this phrase."""
+    """Raise BitnetError if no board could take this phrase."""
     if not phrase:
         raise BitnetError("the phrase is empty")
     try:
@@ -234,13 +234,13 @@ def _write_flash(folder: Path, model: Path | str | None, board: Board, config: U
 
 
 def _command_line(image: Path, storage: Path, module: str, board: Board) -> list[str]:
-    """How to run a module of device/ or of device/tools/ in MicroPython, with this flash and this storage."""
+    """Return the command that runs a module of device/ or device/tools/ with this flash and storage."""
     start = f"import boot; boot.mount({str(image)!r}, {str(storage)!r}); import {module}"
     return [micropython(), "-X", f"heapsize={board.heap}", "-c", start]
 
 
 def environment(board: Board = SIM, *more: Path) -> dict[str, str]:
-    """The environment in which MicroPython finds the device package, its native module and the board's.
+    """Return the environment in which MicroPython finds the device package and its native modules.
 
     more: further folders to import from.
     """
@@ -252,7 +252,7 @@ def environment(board: Board = SIM, *more: Path) -> dict[str, str]:
 
 
 def micropython() -> str:
-    """The MicroPython executable: the one installed beside this Python, else the one on PATH."""
+    """Return the MicroPython executable: the one installed beside this Python, else the one on PATH."""
     beside = [Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))]
     found = shutil.which("micropython", path=os.pathsep.join(map(str, beside))) or shutil.which("micropython")
     if found is None:

@@ -9,14 +9,14 @@ _CACHE_LINE, _CACHE_WAYS, _CACHE_SETS = 8, 2, 1024
 
 
 class XipCache:
-    """16 KB in two ways, the least recently used one replaced."""
+    """The cache in front of flash: 16 KB in two ways; the least recently used line is replaced."""
 
     def __init__(self) -> None:
         self._sets: list[list[int]] = [[] for _ in range(_CACHE_SETS)]
         self.missed_bytes = 0
 
     def read(self, address: int) -> None:
-        """One access that does not cross a line."""
+        """Count an access, which does not cross a line."""
         line = address // _CACHE_LINE
         ways = self._sets[line % _CACHE_SETS]
         if line in ways:

@@ -25,15 +25,15 @@ class Accuracy:
     out_of_scope_recall: float | None
     false_refusals: float | None
     prompt_tokens: float
-    """Mean over all phrases, the template included."""
+    """The mean number of prompt tokens over all phrases, the template included."""
     errors: list[tuple[Phrase, Answer]]
 
     def as_dict(self) -> dict[str, float | int | None]:
-        """The figures for JSON."""
+        """Return the figures for JSON."""
         return {key: value for key, value in vars(self).items() if key != "errors"}
 
     def as_text(self) -> str:
-        """The figures, a line each."""
+        """Return the figures, a line each."""
         lines = [
             f"model                 {self.bytes:,} bytes",
             f"phrases               {self.phrases}, answered in MicroPython on the simulated board",

@@ -46,13 +46,13 @@ class TimedPhrase:
 
     @property
     def median(self) -> float:
-        """In milliseconds."""
+        """The median latency in milliseconds."""
         return statistics.median(self.milliseconds)
 
 
 @dataclass(frozen=True)
 class AtFrequency:
-    """What was found at one frequency of the processor."""
+    """The figures at one frequency of the processor."""
 
     hertz: int
     phrases: tuple[TimedPhrase, ...]
@@ -60,7 +60,7 @@ class AtFrequency:
     decode_tokens_per_second: float
 
     def percentile(self, share: float) -> float:
-        """Milliseconds that this share of all answers took at most (nearest rank)."""
+        """Return the milliseconds that this share of all answers took at most (nearest rank)."""
         times = sorted(one for phrase in self.phrases for one in phrase.milliseconds)
         return times[math.ceil(share * len(times)) - 1]
 
@@ -77,10 +77,10 @@ class BoardBench:
     heap_growth: int
     kv_cache: int
     peak_ram: int | None
-    """Of an emulated RP2040: with the firmware's static memory and stack, which the heap leaves."""
+    """RAM taken at most on an emulated RP2040, with the firmware's static memory and the stack."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, with the percentiles."""
+        """Return the figures for JSON, with the percentiles."""
         table = asdict(self)
         for entry, at in zip(table["frequencies"], self.frequencies, strict=True):
             entry |= {f"p{round(100 * share)}_ms": at.percentile(share) for share in (0.5, 0.95, 0.99)}
@@ -122,7 +122,7 @@ def bench_port(
 
 @contextlib.contextmanager
 def _fixed(client: AtClient, hertz: int) -> Iterator[None]:
-    """The service at one frequency, which it sets itself when it starts; then as it was."""
+    """Hold the service at one frequency, which it would set itself at its start; then restore its own."""
     before = _dvfs(client, "?")
     try:
         _dvfs(client, f'="fixed",{hertz}')
@@ -135,7 +135,7 @@ def _fixed(client: AtClient, hertz: int) -> Iterator[None]:
 
 
 def _dvfs(client: AtClient, form: str) -> str:
-    """What AT+DVFS in this form says."""
+    """Return what AT+DVFS says in this form."""
     response = client.command(f"AT+DVFS{form}")
     if not response.ok:
         raise BitnetError(f"the board refuses AT+DVFS{form}: {response.final}")
@@ -190,7 +190,7 @@ def bench_emulated(board: Board, model: Path, phrases: Sequence[str], progress: 
 
 
 def _count_line(pico: Pico, timed: TimedPico, line: str) -> Timing:
-    """From the moment the whole line lies at the USB controller to the end of its final result code."""
+    """Count from when the whole line lies at the USB controller to the end of its final result code."""
     _settle(pico)
     pico.received.clear()
     pico.send(line.encode() + b"\r")

@@ -9,7 +9,7 @@ _SHARES = (0.5, 0.95, 0.99)
 
 
 def as_text(bench: BoardBench) -> str:
-    """Tables for people."""
+    """Format the figures as tables."""
     how = "emulated, cycles with flash charged" if bench.is_emulated else "measured, with the serial line"
     fastest = bench.frequencies[-1]
     lines = [f"{bench.board}: {how}", "", _row("frequency", "P50", "P95", "P99", "prefill", "decode")]
@@ -39,7 +39,7 @@ def _row(name: str, *cells: str) -> str:
 
 
 def draw(bench: BoardBench, path: Path) -> None:
-    """The phrases' latencies at the highest frequency, as bars."""
+    """Draw the phrases' latencies at the highest frequency, as bars."""
     fastest = bench.frequencies[-1]
     figure, (axes,) = chart.panels(1, 8, 3.6)
     places = range(len(fastest.phrases))

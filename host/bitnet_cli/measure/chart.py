@@ -7,7 +7,7 @@ from ..errors import BitnetError
 
 
 def check_chart_path(path: Path) -> None:
-    """Before the long work: raises BitnetError for what save() cannot write."""
+    """Raise BitnetError, before the long work, for a path that save() cannot write."""
     if path.suffix.lower() not in (".svg", ".png"):
         raise BitnetError(f"{path}: the chart is an .svg or a .png")
     if not path.parent.is_dir():
@@ -15,7 +15,7 @@ def check_chart_path(path: Path) -> None:
 
 
 def panels(count: int, width: float, height: float) -> tuple[Any, Any]:
-    """A figure with this many axes beside each other; sizes in inches."""
+    """Make a figure with this many axes beside each other; sizes in inches."""
     import matplotlib
 
     matplotlib.use("Agg")

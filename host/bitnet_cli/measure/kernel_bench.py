@@ -32,7 +32,7 @@ from ..progress import Progress
 BASELINES = Path(__file__).parent / "baselines"
 TARGETS = MACHINES
 SIZES = (256, 128)
-"""Rows and columns of the matrices."""
+"""The numbers of rows and columns of the square matrices."""
 
 # The shapes of the whole-token figures: d, ffn, heads, kv heads, head size.
 _SHAPES = {"260k": (64, 176, 8, 4, 8), "1m": (128, 352, 8, 4, 16)}
@@ -58,14 +58,14 @@ class Result:
     value: float
     count: int
     flash_bytes: int = 0
-    """Read from flash while it ran."""
+    """The bytes read from flash while it ran."""
     functions: dict[str, int] = field(default_factory=dict)
-    """Of a whole token: `count` by function, the largest first."""
+    """For a whole token: `count` by function, the largest first."""
 
 
 @dataclass(frozen=True)
 class Code:
-    """Of one module."""
+    """The machine code of one module."""
 
     target: str
     architecture: str
@@ -76,17 +76,17 @@ class Code:
 
 @dataclass(frozen=True)
 class KernelBench:
-    """All of a run."""
+    """All figures of a run."""
 
     results: list[Result]
     code: list[Code]
 
     def as_dict(self) -> dict[str, list[dict[str, object]]]:
-        """For JSON."""
+        """Return all figures for JSON."""
         return {"results": [asdict(r) for r in self.results], "code": [asdict(c) for c in self.code]}
 
     def value(self, target: str, kernel: str, size: int | None = None) -> float | None:
-        """A figure, if it was measured."""
+        """Return a figure; None if it was not measured."""
         for result in self.results:
             if (result.target, result.kernel, result.rows) == (target, kernel, size):
                 return result.value
@@ -122,7 +122,7 @@ def _code(target: str, program: Program) -> Code:
 
 
 def measure_target(target: str, program: Program) -> Iterator[Result]:
-    """Every figure of one target."""
+    """Measure every figure of one target."""
     bench = Bench(target, program)
     for size in SIZES:
         yield from bench.matrices(size)
@@ -155,7 +155,7 @@ class Bench:
     # --- matrices: tables, rows and requantization ---
 
     def matrices(self, size: int) -> Iterator[Result]:
-        """The product of a vector, and of two at once, with a matrix of `size` rows and columns."""
+        """Measure the product of a vector, and of two at once, with a square matrix of `size` rows."""
         for name, weight_type in _TYPES.items():
             for bits in (8, 4, 2):
                 kernel = name if bits == 8 else f"{name}_a{bits}"
@@ -165,7 +165,7 @@ class Bench:
             yield self._result(f"{name}_prefill2", count, 2 * size * size, size, "mac")
 
     def product(self, size: int, weight_type: int, bits: int, tokens: int) -> int:
-        """Cost of bn_bitlinear or bn_bitlinear_pair, and bn_requant for each token."""
+        """Measure bn_bitlinear or bn_bitlinear_pair, and bn_requant for each token."""
         self._machine.reset()
         rng = np.random.default_rng(size + weight_type)
         low = -1 if weight_type == TERNARY else 0
@@ -287,7 +287,7 @@ class Bench:
     # --- whole tokens ---
 
     def tokens(self, shape: str, weights: str) -> Iterator[Result]:
-        """One token and the greedy choice after it, a choice with probabilities, and two tokens of a prompt.
+        """Measure a token with the greedy choice after it, a choice with probabilities, two prompt tokens.
 
         On Cortex-M0+ also a token whose weights are in flash.
         """
@@ -333,7 +333,7 @@ def _config(shape: str, weight_type: int) -> ModelConfig:
 
 
 def count_layer_weights(config: ModelConfig) -> int:
-    """In all layers; without the embedding, the head and the norms."""
+    """Count the weights of all layers, without the embedding, the head and the norms."""
     attention = 2 * config.hidden_size * (config.query_size + config.kv_size)
     return config.num_layers * (attention + 3 * config.hidden_size * config.intermediate_size)
 
@@ -363,7 +363,7 @@ class _Session:
             raise BitnetError(f"{name} failed in the emulator")
 
     def choose(self, with_permille: bool) -> Measured:
-        """The best of the whole vocabulary."""
+        """Choose the best token of the whole vocabulary, measured."""
         allowed = b"\xff" * (_VOCABULARY // 8)
         mask, out = self._machine.allocate(allowed), self._machine.allocate(bytes(8))
         permille = out + 4 if with_permille else 0
@@ -374,7 +374,7 @@ class _Session:
         return measured
 
     def feed(self, count: int) -> Measured:
-        """The next token, or two tokens in one call."""
+        """Feed the next token, or two tokens in one call, measured."""
         ids = self._ids[_POSITION : _POSITION + count]
         address = self._machine.allocate(ids.tobytes())
         measured = self._machine.measure("bn_feed", self._state, self._at, address, count, 0)

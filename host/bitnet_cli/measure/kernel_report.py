@@ -10,7 +10,7 @@ _WIDTH = 13
 
 
 def as_text(bench: KernelBench) -> str:
-    """Tables for people: matrices by size, whole tokens, code."""
+    """Format the figures as tables: matrices by size, whole tokens, code."""
     targets = [code.target for code in bench.code]
     lines = [
         "Emulated: cycles on cortex-m0plus, instructions elsewhere, per weight (prefill2: also per token)"
@@ -27,7 +27,7 @@ def as_text(bench: KernelBench) -> str:
 
 
 def _kernels(results: Sequence[Result], size: int | None) -> list[str]:
-    """In the order of measuring."""
+    """Return the names of the kernels, in the order of measuring."""
     return list(dict.fromkeys(result.kernel for result in results if result.rows == size))
 
 
@@ -48,7 +48,7 @@ def _ratio(bench: KernelBench) -> list[str]:
 
 
 def _flash(bench: KernelBench) -> list[str]:
-    """What weights in flash cost, against the same token with weights in RAM."""
+    """Return what weights in flash cost, against the same token with weights in RAM."""
     lines = []
     for result in bench.results:
         in_ram = bench.value(result.target, result.kernel.rpartition("_")[0])
@@ -71,7 +71,7 @@ def _code(code: Sequence[Code]) -> list[str]:
 
 
 def draw(bench: KernelBench, path: Path) -> None:
-    """Bars: each kernel on each target, the baselines beside ours."""
+    """Draw each kernel on each target as a bar, the baselines beside ours."""
     targets = [code.target for code in bench.code]
     figure, all_axes = chart.panels(len(targets), 4.2 * len(targets), 3.6)
     size = SIZES[0]
@@ -92,7 +92,7 @@ def draw(bench: KernelBench, path: Path) -> None:
 
 
 def _distinct(results: Sequence[Result]) -> list[Result]:
-    """Without narrower activations that cost what wider ones do."""
+    """Leave out results of narrower activations that cost what wider ones do."""
     seen: set[tuple[str, int]] = set()
     kept = []
     for result in results:

@@ -39,7 +39,7 @@ class Feature:
     edges: tuple[int, ...]
     scale: int = _DEFAULT_SCALE
     window: int | None = None
-    """Seconds; None of kind age, which has a threshold instead: `above` or `below`."""
+    """The window in seconds; None for kind age, which has a threshold instead: `above` or `below`."""
     above: int | None = None
     below: int | None = None
 
@@ -63,26 +63,26 @@ class Feature:
 
     @property
     def keys(self) -> list[str]:
-        """Its special tokens, one per bin."""
+        """The feature's special tokens, one per bin."""
         return [feature_key(self.name, bin_) for bin_ in range(len(self.edges) + 1)]
 
     def bin(self, value: int) -> int:
-        """How many edges the value has reached."""
+        """Count the edges that a value has reached."""
         return sum(edge <= value for edge in self.edges)
 
 
 def feature_key(name: str, bin_: int) -> str:
-    """The special token of a feature's bin, by its key in the vocabulary."""
+    """Return the special token of a feature's bin, by its key in the vocabulary."""
     return f"<feature:{name}={bin_}>"
 
 
 def feature_keys(features: Sequence[Feature]) -> list[str]:
-    """The special tokens of all features, in the order of their ids."""
+    """Return the special tokens of all features, in the order of their ids."""
     return [key for feature in features for key in feature.keys]
 
 
 def read_definitions(path: Path) -> tuple[Feature, ...]:
-    """The features of a `features.toml`, a table each. Raises BitnetError."""
+    """Read the features of a `features.toml`, a table each. Raises BitnetError."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -96,7 +96,7 @@ def read_definitions(path: Path) -> tuple[Feature, ...]:
 
 
 def to_metadata(features: Sequence[Feature], first_token: int) -> list[dict[str, Any]]:
-    """The definitions as boards read them, each with the token of its first bin."""
+    """Return the definitions as boards read them, each with the token of its first bin."""
     definitions = []
     token = first_token
     for feature in features:
@@ -107,17 +107,17 @@ def to_metadata(features: Sequence[Feature], first_token: int) -> list[dict[str,
 
 
 def to_dict(feature: Feature) -> dict[str, Any]:
-    """A feature's fields for JSON."""
+    """Return a feature's fields for JSON."""
     return {**vars(feature), "edges": list(feature.edges)}
 
 
 def from_dict(fields: Mapping[str, Any]) -> Feature:
-    """The inverse; raises TypeError or KeyError if it is not one, BitnetError if no feature can be so."""
+    """Make a feature of such a dictionary; raises TypeError, KeyError or BitnetError if it is not one."""
     return Feature(**{**fields, "edges": tuple(fields["edges"])})
 
 
 def tokens_of(metadata: Mapping[str, Any], bins: Mapping[str, int]) -> list[int]:
-    """The tokens of a phrase's features by a model's metadata, in the model's order. Raises BitnetError."""
+    """Return the tokens of a phrase's features, in the order of a model's metadata. Raises BitnetError."""
     definitions = {definition["name"]: definition for definition in metadata.get("features", ())}
     for name, bin_ in bins.items():
         if name not in definitions or not 0 <= bin_ <= len(definitions[name]["edges"]):
@@ -135,19 +135,19 @@ class Meters:
         self._now_ms = 0
 
     def push(self, channel: str, value: int, now_ms: int) -> None:
-        """A reading, in units times the scale of the definitions."""
+        """Take a reading, in units times the scale of the definitions."""
         self._now_ms = now_ms
         for feature, meter in self._meters.items():
             if feature.channel == channel:
                 meter.push(value, now_ms)
 
     def values(self) -> dict[str, int]:
-        """Of each feature that has data, its value at the time of the newest reading of any channel."""
+        """Return the value of each feature that has data, as of the newest reading of any channel."""
         values = {feature.name: meter.value(self._now_ms) for feature, meter in self._meters.items()}
         return {name: value for name, value in values.items() if value is not None}
 
     def bins(self) -> dict[str, int]:
-        """The same as bins."""
+        """Return the bin of each feature that has data."""
         values = self.values()
         return {f.name: f.bin(values[f.name]) for f in self._meters if f.name in values}
 
@@ -190,7 +190,7 @@ class _Window:
             self._readings = [(part, v) for part, v in self._readings if part > self._part - _PARTS]
 
     def _slope(self) -> int | None:
-        """Least squares through the means of the parts: change per hour."""
+        """Return the change per hour: least squares through the means of the parts."""
         parts = sorted({part for part, _ in self._readings})
         if len(parts) < 2:
             return None
@@ -263,5 +263,5 @@ def _mean(values: Sequence[int]) -> int:
 
 
 def _divide(a: int, b: int) -> int:
-    """a/b to the nearest integer, halves up."""
+    """Divide, to the nearest integer, halves up."""
     return (2 * a + b) // (2 * b)

@@ -56,7 +56,7 @@ class Labels:
             raise BitnetError(f"threshold is {self.threshold} ‰, it must be 0 to 1000")
 
     def resolve(self, tokenizer: Tokenizer) -> "Labels":
-        """The same with the token ids of a tokenizer trained with specials(intents, slots)."""
+        """Return the labels with the token ids of a tokenizer trained with specials(intents, slots)."""
         keys = specials(self.intents, list(self.slots))
         ids = {key: tokenizer.token_to_id(key) for key in keys}
         first = ids[keys[0]]
@@ -74,16 +74,16 @@ class Labels:
         )
 
     def intent_id(self, intent: str) -> int:
-        """The token of an intent."""
+        """Return the token of an intent."""
         return self.first_intent + self.intents.index(intent)
 
     def slot_id(self, slot: str) -> int:
-        """The token of a slot."""
+        """Return the token of a slot."""
         return self.first_slot + list(self.slots).index(slot)
 
 
 def specials(intents: Sequence[str], slots: Sequence[str], features: Sequence[Feature] = ()) -> list[str]:
-    """The special tokens of a model in the order of their ids, by the keys they have in the vocabulary."""
+    """Return the special tokens of a model, by their keys in the vocabulary, in the order of their ids."""
     roles = [f"<|{role}|>" for role in _ROLES]
     return (
         roles
@@ -94,12 +94,12 @@ def specials(intents: Sequence[str], slots: Sequence[str], features: Sequence[Fe
 
 
 def template_beginning(labels: Labels, system: Sequence[int]) -> list[int]:
-    """The tokens of every prompt before its phrase; `system` are those of the system text."""
+    """Return the tokens of every prompt before its phrase; `system` are those of the system text."""
     return [labels.system, *system, labels.user]
 
 
 def labels_section(labels: Labels) -> bytes:
-    """The section of the file."""
+    """Return the section of the file."""
     names = list(labels.slots)
     unknown = _NO_INTENT if labels.unknown is None else labels.intents.index(labels.unknown)
     header = _HEADER.pack(
@@ -117,7 +117,7 @@ def labels_section(labels: Labels) -> bytes:
 
 
 def read_labels(section: bytes, texts: Sequence[bytes]) -> Labels:
-    """The labels of a section, with the names from the tokenizer's token texts. Raises BitnetError."""
+    """Read the labels of a section, with the names from the token texts. Raises BitnetError."""
     if len(section) < _HEADER.size:
         raise BitnetError("the labels are truncated")
     intents, slots, first_intent, first_slot, *roles, unknown, threshold = _HEADER.unpack_from(section)
@@ -213,7 +213,7 @@ class Reply:
         return self._kind != "number" or token.text[-1:].isdigit()
 
     def _slots_and_end(self) -> set[int]:
-        """`end`, and the free slots whose value can begin somewhere."""
+        """Return `end`, and the free slots whose value can begin somewhere."""
         slots = {self._labels.first_slot + slot for slot in self._free if self._starts[self._kinds[slot]]}
         return slots | {self._labels.end}
 
@@ -221,7 +221,7 @@ class Reply:
 def reply_tokens(
     labels: Labels, phrase: Encoded, intent: str, slots: Mapping[str, tuple[int, int]]
 ) -> list[int] | None:
-    """The right reply to a phrase; slots are half-open character spans of its text, answered in their order.
+    """Return the right reply to a phrase; slots are half-open character spans of its text, in reply order.
 
     None if the grammar cannot express it: a value that does not begin and end with words, a number that does
     not begin with a digit or minus and a digit, or goes on behind a space, a slot the intent does not allow.
@@ -245,7 +245,7 @@ def reply_tokens(
 
 
 def allowed_sets(labels: Labels, phrase: Encoded, reply: Sequence[int]) -> list[Int64]:
-    """For each token of a reply, the ids that were allowed in its place, ascending: int64[n] each."""
+    """Return, for each token of a reply, the ids allowed in its place, ascending: int64[n] each."""
     state = Reply(labels, phrase)
     sets = []
     for token in reply:
@@ -255,7 +255,7 @@ def allowed_sets(labels: Labels, phrase: Encoded, reply: Sequence[int]) -> list[
 
 
 def _starts(phrase: Encoded, kind: str) -> list[int]:
-    """Positions of the tokens a value of this kind may begin with."""
+    """Return the positions of the tokens with which a value of this kind may begin."""
     places = [p for p, token in enumerate(phrase.tokens) if token.starts_word]
     if kind == "number":
         return [p for p in places if phrase.normal[_content(phrase, p) :].removeprefix(b"-")[:1].isdigit()]
@@ -263,12 +263,12 @@ def _starts(phrase: Encoded, kind: str) -> list[int]:
 
 
 def _content(phrase: Encoded, p: int) -> int:
-    """Where, in phrase.normal, the word that token p begins goes on after its optional space."""
+    """Return where, in phrase.normal, the word of token p goes on behind its optional space."""
     return phrase.tokens[p].at + phrase.tokens[p].text.startswith(b" ")
 
 
 def _value_tokens(phrase: Encoded, start: int, end: int) -> list[int]:
-    """The tokens of the words that fill a span of characters exactly; empty if there are none."""
+    """Return the tokens of the words that fill a span of characters exactly; empty if there are none."""
     tokens = phrase.tokens
     start_at = 1 + len(phrase.text[:start].encode())
     end_at = 1 + len(phrase.text[:end].encode())

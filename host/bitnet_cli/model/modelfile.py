@@ -36,7 +36,7 @@ _VERSION = 2
 _HEADER = struct.Struct("<4sHHII HHHBBBBHBBBB5I I8s")
 _LAYERS_APART = 1  # a flag
 PSRAM_BURST = 32
-"""Layers apart are read in pieces of so many bytes."""
+"""The number of bytes in which layers that are apart are read."""
 _PREFIX_HEADER = struct.Struct("<2H")
 _SCALE = struct.Struct("<Hh")
 _LIMITS = {
@@ -120,7 +120,7 @@ class Scale:
 
     @classmethod
     def from_float(cls, x: float) -> "Scale":
-        """The nearest scale to x > 0."""
+        """Return the nearest scale to x > 0."""
         if not (math.isfinite(x) and x > 0):
             raise BitnetError(f"a scale must be a positive number, not {x}")
         fraction, exponent = math.frexp(x)
@@ -142,12 +142,12 @@ class Matrix:
     values: Int8
 
     def pack(self, weight_type: int) -> bytes:
-        """Scale and packed weights, as SPEC 1.2 lays out a matrix."""
+        """Return scale and packed weights, as SPEC 1.2 lays out a matrix."""
         return self.scale.to_bytes() + pack_weights(self.values, weight_type)
 
     @classmethod
     def unpack(cls, data: bytes | memoryview, rows: int, columns: int, weight_type: int) -> "Matrix":
-        """The inverse of pack; data must have exactly its size."""
+        """Return the inverse of pack; data must have exactly its size."""
         if len(data) != matrix_size(rows, columns, weight_type):
             raise BitnetError(f"a {rows}×{columns} matrix does not take {len(data)} bytes")
         return cls(_read_scale(data), unpack_weights(data[_SCALE.size :], rows, columns, weight_type))
@@ -195,7 +195,7 @@ class Prefix:
 
     @property
     def positions(self) -> int:
-        """P."""
+        """P, the number of positions."""
         return int(self.k_codes.shape[1])
 
 
@@ -210,7 +210,7 @@ class ModelFile:
     metadata: dict[str, Any]
     prefix: Prefix | None
     crc32: int
-    """Of the file, as its header has it and boards name their model by it."""
+    """The file's checksum, from its header, by which boards name their model."""
 
 
 @dataclass(frozen=True)
@@ -225,23 +225,23 @@ class _Item:
 
 
 def norm_factor(n: int) -> float:
-    """√(n·2^−t), t = ⌈log2 n⌉: what a norm over n values leaves for the scale of the matrix behind it."""
+    """Compute √(n·2^−t), t = ⌈log2 n⌉, which a norm over n values leaves for the next matrix's scale."""
     return math.sqrt(n / (1 << ceil_log2(n)))
 
 
 def ceil_log2(n: int) -> int:
-    """⌈log2 n⌉ of n ≥ 1."""
+    """Compute ⌈log2 n⌉ of n ≥ 1."""
     return (n - 1).bit_length()
 
 
 def rope_steps(head_dim: int, theta: float = 10000.0) -> UInt32:
-    """uint32[head_dim / 2]: the angle each pair turns per position, in turns of 2^32."""
+    """Return uint32[head_dim / 2]: the angle each pair turns per position, in turns of 2^32."""
     turns = theta ** (-np.arange(0, head_dim, 2) / head_dim) / (2 * math.pi)
     return np.round(turns * 2.0**32).astype(np.uint32)
 
 
 def matrix_size(rows: int, columns: int, weight_type: int) -> int:
-    """Bytes of a packed matrix with its scale."""
+    """Return bytes of a packed matrix with its scale."""
     return _SCALE.size + packed_size(rows, columns, weight_type)
 
 
@@ -253,7 +253,7 @@ def write(
     metadata: dict[str, Any],
     prefix: Prefix | None = None,
 ) -> bytes:
-    """The whole file. Raises BitnetError if weights or prefix do not have the config's shapes and ranges."""
+    """Write the whole file. Raises BitnetError if weights or prefix do not fit the config."""
     text = json.dumps(metadata, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
     parts = [_pack_all_weights(config, weights), tokenizer_section, labels_section, text]
     parts.append(_pack_prefix(config, prefix) if prefix else b"")
@@ -261,7 +261,7 @@ def write(
 
 
 def _join(config: ModelConfig, parts: Sequence[bytes], flags: int = 0, layers_crc: int = 0) -> bytes:
-    """The file of these parts."""
+    """Return the file of these parts."""
     body = b""
     for part in parts:
         body = _pad(body, 16) + part
@@ -276,7 +276,7 @@ def _join(config: ModelConfig, parts: Sequence[bytes], flags: int = 0, layers_cr
 
 
 def read(data: bytes) -> ModelFile:
-    """A whole file, checked; raises BitnetError with what is wrong. Norms and rope_step are views of data."""
+    """Read and check a whole file; raises BitnetError. Norms and rope_step are views of data."""
     config, parts = _read_parts(data)
     weights, tokenizer, labels, metadata, prefix = parts
     _check_text_sections(config, bytes(tokenizer), bytes(labels))
@@ -296,7 +296,7 @@ def read(data: bytes) -> ModelFile:
 
 
 def _read_parts(data: bytes) -> tuple[ModelConfig, list[memoryview]]:
-    """The config and the five parts, of which nothing is known yet but where they are."""
+    """Return the config and the five parts, of which nothing is known yet but where they are."""
     config, sizes = _read_header(data)
     parts, end = [], _HEADER.size
     for size in sizes:
@@ -311,7 +311,7 @@ def _read_parts(data: bytes) -> tuple[ModelConfig, list[memoryview]]:
 
 
 def split(data: bytes) -> tuple[bytes, bytes]:
-    """A model as two files, for a board with PSRAM on pins: what stays in flash, and its layers (SPEC 1.7).
+    """Split a model in two files, for PSRAM on pins: what stays in flash, and its layers (SPEC 1.7).
 
     Raises BitnetError if the file is damaged, or is such a resident file already; weights are not looked at.
     """
@@ -327,7 +327,7 @@ def split(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _layer_parts(items: list[bytes]) -> Iterator[list[bytes]]:
-    """The items of all layers by what is fetched at once: attention, gate and up, down."""
+    """Return the items of all layers by what is fetched at once: attention, gate and up, down."""
     names = _LAYER_ITEMS
     cuts = [names.index("ffn_norm"), names.index("ffn_sub_norm"), len(names)]
     for start in range(0, len(items), len(names)):
@@ -343,7 +343,7 @@ def _cut(data: memoryview, sizes: list[int]) -> Iterator[memoryview]:
 
 
 def part_sizes(data: bytes) -> dict[str, int]:
-    """Bytes per part of a file; `other` is the header, the rope table and padding, so that all add up."""
+    """Return the bytes of each part of a file; `other` is header, rope table and padding, so all add up."""
     config, (_, tokenizer, labels, metadata, prefix) = _read_header(data)
     sizes = dict.fromkeys(("embedding", "attention", "ffn", "norms", "head"), 0)
     for item in _layout(config):
@@ -357,7 +357,7 @@ def part_sizes(data: bytes) -> dict[str, int]:
 
 
 def _layout(config: ModelConfig) -> Iterator[_Item]:
-    """Every item of the weights in file order, with its padded size."""
+    """Return every item of the weights in file order, with its padded size."""
     hidden, query, kv, inner = (
         config.hidden_size,
         config.query_size,
@@ -466,12 +466,12 @@ def _read_item(config: ModelConfig, item: _Item, data: memoryview) -> Any:
 
 
 def cache_row_size(config: ModelConfig) -> int:
-    """Bytes of one position of one layer in the KV cache."""
+    """Return bytes of one position of one layer in the KV cache."""
     return config.num_kv_heads * (4 + 2 * cache_codes_size(config.head_dim))
 
 
 def _pack_rows(prefix: Prefix) -> bytes:
-    """The cache rows as SPEC 1.6 lays them out; _unpack_rows is the inverse."""
+    """Return the cache rows as SPEC 1.6 lays them out; _unpack_rows is the inverse."""
     exponents = -np.stack([prefix.k_exponents, prefix.v_exponents], axis=-1).view(np.uint8)
     parts = (
         np.pad(exponents, ((0, 0),) * 3 + ((0, 2),)),
@@ -524,12 +524,12 @@ def _read_prefix(config: ModelConfig, data: memoryview) -> Prefix:
 
 
 def _config_fields(config: ModelConfig) -> tuple[int, ...]:
-    """The header's config fields in file order, which is the order of the dataclass."""
+    """Return the header's config fields in file order, which is the order of the dataclass."""
     return tuple(getattr(config, name) for name in ModelConfig.__dataclass_fields__)
 
 
 def _read_header(data: bytes) -> tuple[ModelConfig, tuple[int, ...]]:
-    """The config and the sizes of the five parts, after all checks of SPEC 1.1."""
+    """Return the config and the sizes of the five parts, after all checks of SPEC 1.1."""
     if len(data) < _HEADER.size:
         raise BitnetError(f"the model file is truncated: {len(data)} bytes do not hold its 64-byte header")
     magic, version, flags, file_size, crc, *fields, layers_crc, reserved = _HEADER.unpack_from(data)

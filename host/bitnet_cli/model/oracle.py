@@ -37,7 +37,7 @@ class Scales(NamedTuple):
     e: Int64
 
     def column(self) -> "Scales":
-        """The same, broadcastable over a last axis."""
+        """Return the scales with one axis more, to be broadcast."""
         return Scales(self.m[..., None], self.e[..., None])
 
 
@@ -73,33 +73,33 @@ class Bounds:
 
 
 def bitlen(a: Int64) -> Int64:
-    """Bits of a ≥ 0; exact below 2^53."""
+    """Return the bit length of a ≥ 0; exact below 2^53."""
     return np.frexp(a.astype(np.float64))[1].astype(np.int64)
 
 
 def clamp(x: Int64, limit: int) -> Int64:
-    """x within ±limit; np.clip is the slower of the two on small arrays."""
+    """Clamp x to ±limit; np.clip would be slower on small arrays."""
     return np.minimum(np.maximum(x, -limit), limit)
 
 
 def rshr(x: Int64, s: Int64) -> Int64:
-    """RSHR(x, s), s ≥ 0."""
+    """Compute RSHR(x, s), s ≥ 0."""
     s = np.where(s > 30, 62, s)  # rounds every x to 0
     return (x + ((1 << s) >> 1)) >> s
 
 
 def shift(x: Int64, s: Int64) -> Int64:
-    """SHIFT(x, s)."""
+    """Compute SHIFT(x, s)."""
     return rshr(x, np.maximum(s, 0))
 
 
 def recip(u: Int64) -> Int64:
-    """RECIP(u)."""
+    """Compute RECIP(u)."""
     return np.minimum((1 << 30) // u, (1 << 15) - 1)
 
 
 def rsqrt(v: Int64) -> Int64:
-    """RSQRT(v)."""
+    """Compute RSQRT(v)."""
     a = v >> 16
     r: Int64 = 43300 - ((a * (51900 - ((25200 * a) >> 16))) >> 16)
     for _ in range(2):
@@ -108,26 +108,26 @@ def rsqrt(v: Int64) -> Int64:
 
 
 def mul(a: Scales, b: Scales) -> Scales:
-    """MUL(a, b)."""
+    """Compute MUL(a, b)."""
     p = a.m * b.m
     n = np.where(p >= 1 << 29, 15, 14)
     return Scales(p >> n, np.where(p == 0, 0, a.e + b.e + n))
 
 
 def attention_weight(d: Int64) -> Int64:
-    """PROBABILITY(d): 2^−d in Q8, below 1, for d ≥ 0 with 6 fraction bits."""
+    """Compute PROBABILITY(d): 2^−d in Q8, below 1, for d ≥ 0 with 6 fraction bits."""
     probability = np.minimum(rshr(exp2(np.minimum(d, _NO_PROBABILITY) << 2), np.array(7)), 255)
     return np.where(d < _NO_PROBABILITY, probability, 0)
 
 
 def exp2(d: Int64) -> Int64:
-    """EXP2(d): 2^−d in Q15, d ≥ 0 with 8 fraction bits."""
+    """Compute EXP2(d): 2^−d in Q15, d ≥ 0 with 8 fraction bits."""
     n, f = d >> 8, d & 255
     return np.where(n > 14, 0, (32768 - ((f * (5502 - ((1406 * f) >> 8))) >> 6)) >> np.minimum(n, 14))
 
 
 def sin(phi: Int64) -> Int64:
-    """SIN(φ) in Q14, φ a u32 with 2^32 one turn."""
+    """Compute SIN(φ) in Q14, φ a u32 with 2^32 one turn."""
     u = (phi >> 15) & 32767
     u = np.where(phi >> 30 & 1, 32768 - u, u)
     v = (u * u) >> 15
@@ -138,25 +138,25 @@ def sin(phi: Int64) -> Int64:
 
 
 def cos(phi: Int64) -> Int64:
-    """COS(φ)."""
+    """Compute COS(φ)."""
     return sin((phi + (1 << 30)) & 0xFFFFFFFF)
 
 
 def mag(x: Int64) -> Int64:
-    """MAG(x), one per row; keeps the axis."""
+    """Compute MAG(x), one per row; keeps the axis."""
     m: Int64 = (x ^ (x >> 63)).max(axis=-1, keepdims=True)
     return m
 
 
 def normalize(x: Int64, b: int, bounds: Bounds) -> tuple[Int64, Int64]:
-    """NORMALIZE(x, b) → x, s; s has one entry per row and keeps the axis."""
+    """Compute NORMALIZE(x, b) → x, s; s has one entry per row and keeps the axis."""
     a = mag(bounds(x, _INT32))
     s = np.where(a == 0, 0, bitlen(a) - b)
     return bounds((x << np.maximum(-s, 0)) >> np.maximum(s, 0), 1 << b), s
 
 
 def norm_quant(x: Int64, gamma: Int64, bits: int, bounds: Bounds) -> tuple[Int64, Scales]:
-    """NORM_QUANT(x, γ, bits) → q, R."""
+    """Compute NORM_QUANT(x, γ, bits) → q, R."""
     limit = (1 << (bits - 1)) - 1
     t = modelfile.ceil_log2(x.shape[-1])
     y, _ = normalize(x, (31 - t) // 2, bounds)
@@ -173,12 +173,12 @@ def norm_quant(x: Int64, gamma: Int64, bits: int, bounds: Bounds) -> tuple[Int64
 
 
 def bitlinear(q: Int64, weights: Float32, bounds: Bounds) -> Int64:
-    """BITLINEAR(q, W); weights are float32[N, R]. Exact: every partial sum is below 2^24."""
+    """Compute BITLINEAR(q, W); weights are float32[N, R]. Exact: every partial sum is below 2^24."""
     return bounds((q.astype(np.float32) @ weights).astype(np.int64), (1 << 19) - 1)
 
 
 def requant(acc: Int64, c: Scales, fraction_bits: int, columns: int, bounds: Bounds) -> Int64:
-    """REQUANT(acc, C, f) of the products of a matrix with so many columns."""
+    """Compute REQUANT(acc, C, f) of the products of a matrix with so many columns."""
     c = c.column()
     s = max(0, (_LARGEST_CODE * columns).bit_length() - 15)
     products = bounds(acc * (c.m >> s), (1 << 30) - 1)
@@ -186,20 +186,20 @@ def requant(acc: Int64, c: Scales, fraction_bits: int, columns: int, bounds: Bou
 
 
 def add(x: Int64, out: Int64) -> Int64:
-    """ADD to the residual stream."""
+    """Compute ADD to the residual stream."""
     total: Int64 = np.minimum(np.maximum(x + out, -1 << 29), (1 << 29) - 1)
     return total
 
 
 def rope(x: Int64, cosine: Int64, sine: Int64, bounds: Bounds) -> Int64:
-    """ROPE(x, c, n) on x [..., heads, d], with the angles' [..., 1, d/2]."""
+    """Compute ROPE(x, c, n) on x [..., heads, d], with the angles' [..., 1, d/2]."""
     a, b = np.split(bounds(x, 1 << 15), 2, axis=-1)
     turned = a * cosine - b * sine, a * sine + b * cosine
     return bounds(np.concatenate(turned, axis=-1), _INT32)
 
 
 def _upper_halves(x: Float32) -> Float32:
-    """In each word of 8 elements of the last axis: elements 4 to 7 in the places of 0 to 3, and zeros."""
+    """Move, in each 8 elements of the last axis, elements 4 to 7 to the places of 0 to 3; zeros behind."""
     padded = np.pad(x, ((0, 0),) * (x.ndim - 1) + ((0, -x.shape[-1] % 8),))
     words = padded.reshape(*x.shape[:-1], -1, 2, 4)
     moved = np.stack([words[..., 1, :], np.zeros_like(words[..., 1, :])], axis=-2)
@@ -207,7 +207,7 @@ def _upper_halves(x: Float32) -> Float32:
 
 
 def head_quant(x: Int64, limit: int) -> tuple[Int64, Int64]:
-    """HEAD_QUANT(x, L) → codes, e; e has one entry per head."""
+    """Compute HEAD_QUANT(x, L) → codes, e; e has one entry per head."""
     e = np.maximum(0, bitlen(mag(x)[..., 0]) - limit.bit_length())
     return clamp(rshr(x, e[..., None]), limit), e
 
@@ -217,7 +217,7 @@ def head_quant(x: Int64, limit: int) -> tuple[Int64, Int64]:
 
 @dataclass
 class _Linear:
-    """A matrix as bitlinear wants it: float32[N, R]."""
+    """A matrix as bitlinear() takes it: float32[N, R]."""
 
     weights: Float32
     scale: Scales
@@ -228,7 +228,7 @@ class _Linear:
 
 
 def product(q: Int64, r: Scales, matrix: _Linear, fraction_bits: int, bounds: Bounds) -> Int64:
-    """REQUANT(BITLINEAR(q, W), MUL(R, W.scale), f)."""
+    """Compute REQUANT(BITLINEAR(q, W), MUL(R, W.scale), f)."""
     acc = bitlinear(q, matrix.weights, bounds)
     return requant(acc, mul(r, matrix.scale), fraction_bits, q.shape[-1], bounds)
 
@@ -256,7 +256,7 @@ class _Cache:
         self.v_exponents = np.zeros((batch, heads, 0), np.int64)
 
     def enter(self, k: tuple[Int64, Int64], v: tuple[Int64, Int64]) -> None:
-        """Appends codes [B, T, K, d] and exponents [B, T, K]."""
+        """Append codes [B, T, K, d] and exponents [B, T, K]."""
         for name, (codes, exponents) in (("k", k), ("v", v)):
             old_codes, old_exponents = getattr(self, f"{name}_codes"), getattr(self, f"{name}_exponents")
             new_codes, new_exponents = codes.swapaxes(1, 2).astype(np.float32), exponents.swapaxes(1, 2)
@@ -265,7 +265,7 @@ class _Cache:
 
     @classmethod
     def of(cls, prefix: Prefix, layer: int, config: ModelConfig) -> "_Cache":
-        """One layer's rows of a prefix, as the cache of one sequence."""
+        """Make the cache of one sequence from one layer's rows of a prefix."""
         cache = cls(1, config)
         k, v = (
             (codes[layer, None].astype(np.int64), exponents[layer, None].astype(np.int64))
@@ -304,13 +304,13 @@ class Oracle:
         self.reset()
 
     def reset(self) -> None:
-        """Position 0 and an empty cache."""
+        """Go back to position 0 and an empty cache."""
         self.position = 0
         self._caches = [_Cache(1, self.config) for _ in self._layers]
         self._x: Int64 | None = None
 
     def begin(self) -> int:
-        """The state after the file's prefix; returns the position.
+        """Go to the state after the file's prefix; return the position.
 
         It is 0, with an empty cache, if there is no prefix or if it is longer than the window. There are no
         logits before the next token.
@@ -322,7 +322,7 @@ class Oracle:
         return self.position
 
     def prefix(self) -> Prefix:
-        """The cache of all tokens fed since the last reset, as a file stores it; they must fit the window."""
+        """Return the cache of the tokens fed since the last reset, as a file stores it; all must fit."""
         if not 1 <= self.position <= self.window:
             raise BitnetError(f"a prefix has 1 to {self.window} positions, not {self.position}")
         names = ("k_codes", "v_codes", "k_exponents", "v_exponents")
@@ -330,7 +330,7 @@ class Oracle:
         return Prefix(*(np.ascontiguousarray(a.swapaxes(1, 2), np.int8) for a in arrays))
 
     def feed(self, tokens: Sequence[int]) -> None:
-        """Runs the tokens through the model, one after the other as far as the result is concerned."""
+        """Run the tokens through the model, as if one after the other."""
         ids = self._checked(tokens)
         for start in range(0, len(ids), _POSITIONS_AT_ONCE):
             piece = ids[None, start : start + _POSITIONS_AT_ONCE]
@@ -338,12 +338,12 @@ class Oracle:
             self.position = (self.position + piece.shape[1]) % (1 << 32)
 
     def logits(self) -> Int32:
-        """int32[V] after the last token fed."""
+        """Return the logits int32[V] after the last token fed."""
         values: Int32 = self._last_logits().values[0]
         return values
 
     def top_k(self, allowed: bytes, k: int) -> Choice:
-        """The best k of the tokens whose bit is set in `allowed` (V bits, LSB first)."""
+        """Return the best k of the tokens whose bit is set in `allowed` (V bits, LSB first)."""
         bits = np.unpackbits(np.frombuffer(allowed, np.uint8), bitorder="little")
         if len(bits) < self.config.vocab_size:
             raise BitnetError(
@@ -356,7 +356,7 @@ class Oracle:
     def batch_logits(
         self, sequences: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]
     ) -> list[Logits]:
-        """Logits of many sequences, each from position 0, at its listed positions; the state stays."""
+        """Return logits of many sequences, each from position 0, at its listed positions; the state stays."""
         ids = [self._checked(sequence) for sequence in sequences]
         results: list[Logits | None] = [None] * len(ids)
         for members in _batches([len(sequence) for sequence in ids]):
@@ -386,7 +386,7 @@ class Oracle:
     # --- section 2.1 ---
 
     def _forward(self, tokens: Int64, caches: list[_Cache], position: int) -> Int64:
-        """Steps 1 and 2 for tokens [B, T] from `position` on; returns the residual stream [B, T, D]."""
+        """Do steps 1 and 2 for tokens [B, T] from `position` on; return the residual stream [B, T, D]."""
         scale = self._embedding_scale
         x = shift(self._embedding[tokens] * scale.m, np.array(-(scale.e + 16)))
         pos = np.arange(position, position + tokens.shape[1], dtype=np.uint64).astype(np.uint32)
@@ -399,7 +399,7 @@ class Oracle:
         return x
 
     def _attention(self, x: Int64, layer: _Layer, cache: _Cache, angles: tuple[Int64, Int64]) -> Int64:
-        """Steps 2.1 to 2.6."""
+        """Do steps 2.1 to 2.6."""
         config, bounds = self.config, self.bounds
         q8, r = norm_quant(x, layer.attn_norm, config.activation_bits, bounds)
         query, c_q = bitlinear(q8, layer.q.weights, bounds), mul(r, layer.q.scale)
@@ -417,11 +417,11 @@ class Oracle:
         return add(x, product(q8, r, layer.o, 16, bounds))
 
     def _heads(self, x: Int64) -> Int64:
-        """[..., heads·d] → [..., heads, d]."""
+        """Split [..., heads·d] into [..., heads, d]."""
         return x.reshape(*x.shape[:-1], -1, self.config.head_dim)
 
     def _attend(self, q_codes: Int64, e_q: Int64, cache: _Cache) -> Int64:
-        """Steps 2.5 and 2.6 up to its norm: codes [B, T, H, d] and exponents [B, T, H] → o [B, T, Q].
+        """Do steps 2.5 and 2.6 up to its norm: codes [B, T, H, d] and exponents [B, T, H] → o [B, T, Q].
 
         Inside, the axes are [B, kv head, T, query head of that kv head, position in the cache or d].
         """
@@ -456,13 +456,13 @@ class Oracle:
         return aligned.transpose(0, 2, 1, 3, 4).reshape(batch, length, -1)
 
     def _visible(self, length: int, cached: int) -> npt.NDArray[np.bool_]:
-        """bool[T, 1, cached]: which positions each of the last `length` may attend to."""
+        """Return bool[T, 1, cached]: which positions each of the last `length` may attend to."""
         last = np.arange(cached - length, cached)[:, None, None]
         t = np.arange(cached)
         return (t <= last) & (t > last - self.window)
 
     def _ffn(self, x: Int64, layer: _Layer) -> Int64:
-        """Step 2.7."""
+        """Return step 2.7."""
         bits, bounds = self.config.activation_bits, self.bounds
         q8, _ = norm_quant(x, layer.ffn_norm, bits, bounds)
         g = np.maximum(0, bitlinear(q8, layer.gate.weights, bounds))
@@ -475,14 +475,14 @@ class Oracle:
         return add(x, product(q8, r, layer.down, 16, bounds))
 
     def _logits_of(self, x: Int64) -> Logits:
-        """Step 3 for the rows of x [rows, D]."""
+        """Return step 3 for the rows of x [rows, D]."""
         q8, r = norm_quant(x, self._final_norm, 8, self.bounds)
         logits = (q8.astype(np.float32) @ self._head.weights).astype(np.int64)
         return Logits(self.bounds(logits, (1 << 25) - 1).astype(np.int32), mul(r, self._head.scale))
 
 
 def store_prefix(model: bytes, tokens: Sequence[int]) -> bytes:
-    """The same file, with the KV cache after these tokens, the template's beginning, stored as its prefix.
+    """Store the KV cache after these tokens, the template's beginning, in a file as its prefix.
 
     A beginning that is longer than the model's window has no prefix: the file is then stored without one.
     """
@@ -496,7 +496,7 @@ def store_prefix(model: bytes, tokens: Sequence[int]) -> bytes:
 
 
 def choose(logits: Int32, c: Scales, ids: npt.NDArray[np.intp], k: int) -> Choice:
-    """Section 2.2: the best k of the allowed ids (ascending), logits int32[V] of scale c."""
+    """Choose the best k of the allowed ids (ascending) by logits int32[V] of scale c (section 2.2)."""
     if len(ids) == 0:
         return Choice([], [])
     allowed = logits[ids].astype(np.int64)
@@ -520,7 +520,7 @@ def _scales(scale: Scale) -> Scales:
 
 
 def _batches(lengths: list[int]) -> Iterator[list[int]]:
-    """Indices in groups of similar lengths, each of a bounded number of padded tokens."""
+    """Return indices in groups of similar lengths, each of a bounded number of padded tokens."""
     members: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         if members and (len(members) + 1) * lengths[i] > _TOKENS_AT_ONCE:

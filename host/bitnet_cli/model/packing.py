@@ -71,7 +71,7 @@ def unpack_weights(data: bytes | memoryview, rows: int, columns: int, weight_typ
 
 
 def _ternary_bytes(digits: int) -> UInt8:
-    """f_n of SPEC 1.2 for n digits: uint8[3^n], at Σ d_j·3^j the byte that stands for d_0 … d_n−1."""
+    """Tabulate f_n of SPEC 1.2: uint8[3^n], at Σ d_j·3^j the byte that stands for digits d_0 … d_n−1."""
     if digits == 0:
         return np.zeros(1, np.uint8)
     rest = np.arange(3 ** (digits - 1), dtype=np.uint8)

@@ -31,7 +31,7 @@ def random_model(
     metadata: dict[str, Any] | None = None,
     prefix: Prefix | None = None,
 ) -> bytes:
-    """A sound random model: a residual of size about 1, attention scores within about ±4, no tokenizer."""
+    """Make a sound random model: residual of size about 1, attention scores within ±4, no tokenizer."""
     rng = np.random.default_rng(seed)
     limit = config.embedding_limit
     codes = np.clip(
@@ -66,7 +66,7 @@ def _random_codes(rng: np.random.Generator, rows: int, columns: int, weight_type
 
 def _random_layer(config: ModelConfig, rng: np.random.Generator) -> Layer:
     def matrix(rows: int, columns: int, size: float) -> Matrix:
-        """Outputs of the given size from a normed input."""
+        """Make a random matrix whose outputs have the given size, from a normed input."""
         values = _random_codes(rng, rows, columns, config.weight_type)
         density = 1 if config.weight_type == BINARY else 2 / 3
         scale = size / math.sqrt(columns * density) * norm_factor(columns) / _GAMMA_ONE

@@ -30,9 +30,9 @@ class Token(NamedTuple):
 
     id: int
     text: bytes
-    """Its bytes, lower case; the first token of a text has the space that was put before it."""
+    """The token's bytes in lower case; a text's first token has the space that was put before it."""
     at: int
-    """Where it begins in the normalized bytes (Encoded.normal)."""
+    """Where the token begins in the normalized bytes (Encoded.normal)."""
     start: int
     """Half-open span of characters of the original text; characters cut in two belong to both tokens."""
     end: int
@@ -63,7 +63,7 @@ class Tables:
 
 
 def train_tokenizer(texts: Iterable[str], vocab_budget: int, specials: Sequence[str]) -> Tokenizer:
-    """A tokenizer of at most vocab_budget tokens: 256 bytes, merges, and the specials.
+    """Train a tokenizer of at most vocab_budget tokens: 256 bytes, merges, and the specials.
 
     The specials are entries of the vocabulary that no text can produce, in the order given, at its end.
     """
@@ -85,7 +85,7 @@ def train_tokenizer(texts: Iterable[str], vocab_budget: int, specials: Sequence[
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """A `tokenizer.json` as train_tokenizer makes it; raises BitnetError on any other."""
+    """Load a `tokenizer.json` as train_tokenizer makes it; raises BitnetError on any other."""
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more specific
@@ -100,7 +100,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, text: str) -> Encoded:
-    """The tokens of a text, with their places in it. Nothing in a text is a special token."""
+    """Encode a text into tokens, with their places in it. Nothing in a text is a special token."""
     try:
         data = text.encode()
     except UnicodeEncodeError:
@@ -124,13 +124,13 @@ def encode(tokenizer: Tokenizer, text: str) -> Encoded:
 
 
 def special_text(key: str) -> str:
-    """The bare name of a special token: `room` of `<slot:room>`; `<|user|>` is its own."""
+    """Return the bare name of a special token: `room` of `<slot:room>`; `<|user|>` stays as it is."""
     match = _SPECIAL_KEY.fullmatch(key)
     return match[1] if match else key
 
 
 def tokenizer_section(tokenizer: Tokenizer, specials: Sequence[str]) -> bytes:
-    """The section of the file; specials must be those the tokenizer was trained with, in the same order."""
+    """Return the section of the file; specials are those the tokenizer was trained with, in that order."""
     ids = tokenizer.get_vocab()
     pairs = [(ids[left], ids[right]) for left, right in _merges_of(tokenizer)]
     texts = [bytes([byte]) for byte in range(_BYTES)]
@@ -153,7 +153,7 @@ def tokenizer_section(tokenizer: Tokenizer, specials: Sequence[str]) -> bytes:
 
 
 def read_section(section: bytes) -> Tables:
-    """The tables of a section, checked: all lookups end and find what they should. Raises BitnetError."""
+    """Read the tables of a section, and check that all lookups end and are right. Raises BitnetError."""
     if len(section) < _HEADER.size:
         raise BitnetError("the tokenizer is truncated")
     merge_count, hash_bits, token_count, reserved = _HEADER.unpack_from(section)
@@ -182,7 +182,7 @@ def read_section(section: bytes) -> Tables:
 
 
 def from_section(section: bytes) -> Tokenizer:
-    """The tokenizer whose tables these are. Raises BitnetError."""
+    """Return the tokenizer whose tables these are. Raises BitnetError."""
     tables = read_section(section)
     merges = [tuple(_to_name(tables.texts[token]) for token in pair) for pair in tables.merges]
     # Of the specials only their number matters, but their names must not be those of merges.
@@ -191,7 +191,7 @@ def from_section(section: bytes) -> Tokenizer:
 
 
 def find_merge(tables: Tables, left: int, right: int) -> int | None:
-    """The number of the merge of a pair, looked up in the hash as a board does."""
+    """Return the number of the merge of a pair, looked up in the hash as a board does."""
     mask = len(tables.hash) - 1
     slot = _slot(left, right, mask.bit_length())
     while (merge := int(tables.hash[slot])) != _EMPTY:
@@ -202,7 +202,7 @@ def find_merge(tables: Tables, left: int, right: int) -> int | None:
 
 
 def _pipeline(tokenizer: Tokenizer) -> Tokenizer:
-    """Steps 1 and 2 of SPEC 1.3."""
+    """Do steps 1 and 2 of SPEC 1.3."""
     letters = [chr(code) for code in range(ord("A"), ord("Z") + 1)]
     lower: list[Any] = [normalizers.Replace(letter, letter.lower()) for letter in letters]
     tokenizer.normalizer = normalizers.Sequence([*lower, normalizers.Prepend(" ")])
@@ -217,13 +217,13 @@ def _pipeline(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def _merges_of(tokenizer: Tokenizer) -> list[tuple[str, str]]:
-    """Pairs of token names in the order of their ranks."""
+    """Return pairs of token names in the order of their ranks."""
     model = json.loads(tokenizer.to_str())["model"]
     return [(left, right) for left, right in model["merges"]]
 
 
 def _renumber(merges: list[tuple[str, str]], specials: Sequence[str]) -> Tokenizer:
-    """Bytes first, one token per merge, then the specials. A second merge to the same text is dropped."""
+    """Renumber tokens: bytes, one per merge, the specials. A second merge to the same text is dropped."""
     vocab = {_to_name(bytes([byte])): byte for byte in range(_BYTES)}
     kept: list[tuple[str, str]] = []
     for left, right in merges:
@@ -238,7 +238,7 @@ def _renumber(merges: list[tuple[str, str]], specials: Sequence[str]) -> Tokeniz
 
 
 def _hash_table(pairs: Sequence[tuple[int, int]]) -> UInt16:
-    """The smallest table that leaves a quarter of its entries empty."""
+    """Return the smallest table that leaves a quarter of its entries empty."""
     bits = 1
     while 4 * len(pairs) > 3 << bits:
         bits += 1
@@ -272,7 +272,7 @@ def _check_tables(tables: Tables) -> None:
 
 
 def _byte_alphabet() -> str:
-    """What `ByteLevel` writes for each byte: itself if printable Latin-1, else a character from U+0100 on."""
+    """Return what `ByteLevel` writes for a byte: itself if printable Latin-1, else one from U+0100 on."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = (chr(code) for code in range(0x100, 0x200))
     return "".join(chr(byte) if byte in printable else next(others) for byte in range(_BYTES))

@@ -41,11 +41,11 @@ class Architecture:
     """A MicroPython native architecture and where its compiler comes from."""
 
     prefix: str
-    """Of the compiler's name, before "gcc"."""
+    """What precedes "gcc" in the compiler's name."""
     package: str
-    """Debian's, which has it."""
+    """Debian's package that has the compiler."""
     version: str = "12.2"
-    """Of GCC, for the committed module; another may choose other instructions."""
+    """GCC's version for the committed module; another may choose other instructions."""
 
 
 ARCHITECTURES = {
@@ -70,7 +70,7 @@ class Built:
 
 
 def module_path(folder: Path, architecture: str) -> Path:
-    """Where a module lies under a natmod folder, as `mip` packages name it."""
+    """Return where a module lies under a natmod folder, as `mip` packages name it."""
     return folder / f"{architecture}_{ABI}" / "_bitnet.mpy"
 
 
@@ -98,7 +98,7 @@ def build(architecture: str, source: Path) -> Built:
 
 
 def text_size(output: str) -> int:
-    """Bytes of machine code, from what `make all` printed. Raises BitnetError."""
+    """Return bytes of machine code, from what `make all` printed. Raises BitnetError."""
     found = re.search(r"text size:\s*(\d+)", output)
     if found is None:
         raise BitnetError("MicroPython's linker told no text size; is MPY_DIR v1.25 or later?")
@@ -106,7 +106,7 @@ def text_size(output: str) -> int:
 
 
 def prepare(folder: Path, source: Path) -> Path:
-    """A copy of native/ beside MicroPython's source, for make() to work in; returns it."""
+    """Copy native/ beside MicroPython's source, for make() to work in; return the copy."""
     native = folder / "native"
     shutil.copytree(NATIVE, native, ignore=shutil.ignore_patterns("build", "*.mpy"))
     (folder / "micropython").symlink_to(source)
@@ -135,7 +135,7 @@ def make(native: Path, architecture: str, *targets: str) -> str:
 
 
 def find_tools(architecture: str, progress: Progress = silent) -> Toolchain:
-    """The compiler and its like; raises BitnetError with the package to install if something is missing."""
+    """Find the compiler and its like; raises BitnetError with the package to install if one is missing."""
     if architecture not in ARCHITECTURES:
         raise BitnetError(f"unknown architecture {architecture}: it is one of {', '.join(ARCHITECTURES)}")
     if shutil.which("make") is None:
@@ -156,7 +156,7 @@ def find_tools(architecture: str, progress: Progress = silent) -> Toolchain:
 
 
 def _environment() -> dict[str, str]:
-    """Only what the tools need: make would add CFLAGS and its like from the user's environment."""
+    """Return only what the tools need: make would take CFLAGS and the like from the user's environment."""
     kept = ("PATH", "HOME", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
     fixed = {"LC_ALL": "C", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
     return {name: os.environ[name] for name in kept if name in os.environ} | fixed
@@ -166,7 +166,7 @@ def _environment() -> dict[str, str]:
 
 
 def micropython_source(progress: Progress) -> Path:
-    """The source tree at MPY_DIR, or Debian's, fetched once into the user's cache. Raises BitnetError."""
+    """Return the source tree at MPY_DIR, or fetch Debian's into the cache, once. Raises BitnetError."""
     given = os.environ.get("MPY_DIR")
     if given:
         source = Path(given).expanduser().resolve()

@@ -80,7 +80,7 @@ class Suite:
 
 
 def mirror(instead: str) -> str:
-    """The address of the machine's own Debian mirror."""
+    """Return the address of the machine's own Debian mirror."""
     wanted = ("--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages")
     for extra in ((), ("--no-release-info",)):
         command = ["apt-get", "indextargets", *extra, *wanted]

@@ -11,15 +11,15 @@ from ..errors import BitnetError
 
 @dataclass(frozen=True)
 class Toolchain:
-    """For one architecture of native modules."""
+    """The compiler and its companions for one architecture of native modules."""
 
     prefix: str
-    """What goes before "gcc", "ld" or "objdump": the path up to there."""
+    """The path of the programs, up to "gcc", "ld" or "objdump"."""
     environment: dict[str, str] = field(default_factory=dict)
-    """Variables that these programs need besides."""
+    """Environment variables that these programs need."""
 
     def run(self, program: str, arguments: Sequence[str | Path], purpose: str) -> str:
-        """What a program such as "gcc" prints. Raises BitnetError, with the purpose, if it fails."""
+        """Run a program such as "gcc"; return its output. Raises BitnetError with the purpose."""
         result = subprocess.run(
             [self.prefix + program, *arguments],
             env=os.environ | self.environment,
@@ -33,5 +33,5 @@ class Toolchain:
         return result.stdout
 
     def version(self) -> str:
-        """Of the compiler, such as "12.2.1"."""
+        """Return the compiler's version, such as "12.2.1"."""
         return self.run("gcc", ["-dumpfullversion"], "asking the compiler for its version").strip()

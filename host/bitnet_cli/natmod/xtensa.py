@@ -57,7 +57,7 @@ _CONFIG = Path(__file__).with_name("xtensa_config.c")
 
 
 def find(progress: Progress) -> Toolchain:
-    """Espressif's toolchain, or Debian's, fetched once into the user's cache. Raises BitnetError."""
+    """Find Espressif's toolchain, or Debian's, fetched once into the user's cache. Raises BitnetError."""
     return _espressif() or _debian(progress)
 
 
@@ -148,7 +148,7 @@ def _fetch_tables(work: Path, progress: Progress) -> Path:
 
 
 def _compile(tables: Path, work: Path) -> Path:
-    """The plugin of config.c."""
+    """Compile xtensa_config.c into the plugin that GCC and binutils load."""
     compiler = shutil.which("gcc")
     if compiler is None:
         raise BitnetError(f"gcc is not on PATH: install the Debian package gcc, or {_INSTEAD}")

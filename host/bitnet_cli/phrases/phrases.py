@@ -39,7 +39,7 @@ class Phrase:
 
 
 def read_phrases(path: Path) -> list[Phrase]:
-    """Phrases of a .jsonl or .csv file: `text`, `intent` and perhaps `slots` (name → value in the text)
+    """Read phrases of a .jsonl or .csv file: `text`, `intent`, perhaps `slots` (name → value in the text)
 
     and, in .jsonl, `features` (name → number of its bin).
     """
@@ -54,7 +54,7 @@ def read_phrases(path: Path) -> list[Phrase]:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a .jsonl file of phrases as they stand, labelled or not. Raises BitnetError."""
+    """Return the rows of a .jsonl file of phrases as they stand, labelled or not. Raises BitnetError."""
     rows = list(_jsonl_rows(_read_text(path), path))
     for number, row in rows:
         if not isinstance(row.get("text"), str) or not isinstance(row.get("intent"), str):
@@ -63,7 +63,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def is_number(text: str) -> bool:
-    """Whether a slot value is digits, perhaps with a minus sign before them and a decimal point."""
+    """Tell whether a slot value is digits, perhaps with a minus sign before them and a decimal point."""
     return bool(_NUMBER.fullmatch(text))
 
 

@@ -74,7 +74,7 @@ class PhraseBook:
         return [name for name in self.declared if name in found] + undeclared
 
     def sample(self, rng: random.Random, intent: str) -> Phrase:
-        """One phrase of an intent, drawn from its templates."""
+        """Draw one phrase of an intent from its templates."""
         template = rng.choice(self.templates[intent])
         pieces = list(self._draw(template.sentence.expression, template.data, rng))
         text, spans = _join(pieces)
@@ -87,7 +87,7 @@ class PhraseBook:
         return self.trim(Phrase(text, intent, spans))
 
     def trim(self, phrase: Phrase) -> Phrase:
-        """The phrase without the slots that are to be left out."""
+        """Return the phrase without the slots that are to be left out."""
         spans = {slot: span for slot, span in phrase.spans.items() if slot not in self._without_slots}
         return replace(phrase, spans=spans)
 
@@ -167,7 +167,7 @@ class PhraseBook:
         return values
 
     def _references(self, node: Expression, data: IntentData) -> Iterator[ListReference]:
-        """All lists a template refers to, also by its rules; raises _UndefinedError if one is not defined."""
+        """Return the lists a template refers to, also by rules; raises _UndefinedError if one is missing."""
         if isinstance(node, ListReference):
             values = None if node.is_inline_range else self._list(node, data)
             if isinstance(values, TextSlotList):
@@ -181,7 +181,7 @@ class PhraseBook:
             yield from self._references(self._rule(node, data).expression, data)
 
     def _draw_wildcard(self, rng: random.Random) -> str:
-        """Free text: words of other phrases and made-up words, which teach copying instead of recall."""
+        """Draw free text: words of other phrases and made-up words teach copying instead of recall."""
         words: list[str] = []
         for _ in range(rng.choice((1, 1, 2, 2, 3, 4, 5))):
             new = rng.random() < 0.5 or not self._words()
@@ -231,7 +231,7 @@ def load(paths: Iterable[Path], without_slots: Iterable[str] = ()) -> PhraseBook
 
 
 def _definitions(paths: Iterable[Path]) -> tuple[Feature, ...]:
-    """Those of the only folder that has some."""
+    """Return the feature definitions of the only folder that has some."""
     files = [path / FILE_NAME for path in paths if (path / FILE_NAME).is_file()]
     if len(files) > 1:
         raise BitnetError(f"{files[1]}: the features are defined already, in {files[0]}")
@@ -239,7 +239,7 @@ def _definitions(paths: Iterable[Path]) -> tuple[Feature, ...]:
 
 
 def made_up_word(rng: random.Random) -> str:
-    """A pronounceable word that is in no dictionary."""
+    """Return a pronounceable word that is in no dictionary."""
     return "".join(rng.choice(_SYLLABLES) for _ in range(rng.choice((1, 2, 2, 3)))) + rng.choice(_CODAS)
 
 
@@ -298,7 +298,7 @@ def _section(document: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
 
 
 def _blocks(blocks: Any, intent: str, path: Path) -> list[dict[str, Any]]:
-    """The entries of an intent's `data`."""
+    """Return the entries of an intent's `data`."""
     if isinstance(blocks, list):
         sentences = [block.get("sentences") if isinstance(block, dict) else None for block in blocks]
         if all(isinstance(some, list) and all(isinstance(one, str) for one in some) for some in sentences):
@@ -307,7 +307,7 @@ def _blocks(blocks: Any, intent: str, path: Path) -> list[dict[str, Any]]:
 
 
 def _fixture_lists(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The areas, floors and entities of a home, from a file in the form of Home Assistant's fixtures."""
+    """Read the areas, floors and entities of a home from a file like Home Assistant's fixtures."""
     lists: dict[str, Any] = {}
     try:
         for key, name in (("areas", "area"), ("floors", "floor")):
@@ -334,12 +334,12 @@ def _one_line(error: Exception) -> str:
 
 
 def _is_verbatim(value: TextSlotValue, text: str) -> bool:
-    """Whether a value means what it says; "lowest" that stands for 1 cannot be copied from the phrase."""
+    """Tell whether a value means what it says; a "lowest" that stands for 1 cannot be copied."""
     return value.value_out is None or str(value.value_out).lower() == text.lower()
 
 
 def _fits(value: TextSlotValue, data: IntentData) -> bool:
-    """Whether an entity may fill a sentence that asks for a certain domain or device class."""
+    """Tell whether an entity may fill a sentence that asks for a certain domain or device class."""
     context = value.context or {}
     wanted: dict[str, Any] = dict(data.requires_context)
     if data.name_domains:

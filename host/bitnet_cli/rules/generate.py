@@ -15,7 +15,7 @@ from .patterns import check_line
 from .slots import SlotSample
 
 FILE_NAME = "rules.txt"
-"""Of rules in a checkpoint's folder."""
+"""The name of the file of rules in a checkpoint's folder."""
 
 MAX_BYTES = 4096
 MAX_RULES = 64
@@ -29,12 +29,12 @@ _INNER = b".,:"
 
 
 def rules_path(model: Path) -> Path:
-    """Where the rules lie that belong to a `.bitnet` file: beside it."""
+    """Return where the rules lie that belong to a `.bitnet` file: beside it."""
     return model.with_suffix(".rules")
 
 
 def read_rules(model: Path) -> bytes | None:
-    """The rules beside a `.bitnet` file, if there are any. Raises BitnetError for a line that boards skip."""
+    """Read the rules beside a `.bitnet` file, if any. Raises BitnetError for a line that boards skip."""
     path = rules_path(model)
     if not path.is_file():
         return None
@@ -52,7 +52,7 @@ def read_rules(model: Path) -> bytes | None:
 
 
 def generate(phrases: Sequence[Phrase], labels: Labels, progress: Progress) -> str:
-    """A file of rules, of at most MAX_BYTES, for phrases of `labels`; the same for the same phrases.
+    """Generate a file of rules, of at most MAX_BYTES, for phrases of `labels`; the same for the same phrases.
 
     Phrases of the intent `unknown` are those that no rule should match.
     """
@@ -67,7 +67,7 @@ def generate(phrases: Sequence[Phrase], labels: Labels, progress: Progress) -> s
 
 
 def _is_rule(line: str) -> bool:
-    """Whether boards take a line; not so if the name of an intent or slot is a strange one."""
+    """Tell whether boards take a line; they do not if the name of an intent or slot is a strange one."""
     try:
         check_line(line)
     except ValueError:
@@ -98,7 +98,7 @@ def _slot_samples(samples: Collection[tuple[Sample, Phrase]], labels: Labels) ->
 
 
 def normalize(text: str) -> tuple[bytes, list[int]]:
-    """A phrase as rules see it, in UTF-8, and where in the text's UTF-8 each of its bytes is from.
+    """Normalize a phrase as rules see it, in UTF-8; also return where each byte is from in the text's UTF-8.
 
     device/bitnet/rules.py says what is kept of a phrase.
     """

@@ -58,7 +58,7 @@ class _Pool:
     terms: list[_Term]
     sizes: npt.NDArray[np.float64]
     phrases: _Indices
-    """Of all terms, one after the other."""
+    """The phrases of all terms, one term after the other."""
     starts: _Indices
     """Where the phrases of each term begin."""
 
@@ -84,7 +84,7 @@ def learn(
     max_rules: int,
     progress: Progress,
 ) -> list[str]:
-    """Lines of rules for the intents but `unknown`, whose phrases they should leave alone.
+    """Learn lines of rules for all intents but `unknown`, whose phrases they should leave alone.
 
     progress counts the intents.
     """
@@ -150,7 +150,7 @@ class _Learner:
         return max(steps, key=lambda step: step.score, default=_Step(0, 0, 0, 0))
 
     def _best_term(self, intent: int, place: int, max_bytes: int) -> _Step:
-        """The best term to add to the rule at a place."""
+        """Return the best term to add to the rule at a place."""
         pool = self._pools[intent]
         gained = np.where(self._intents == intent, 1.0, -_MISTAKE) - self._value
         gained = np.where(self._owner > place, self._weights * gained, 0.0)
@@ -176,7 +176,7 @@ class _Learner:
         self._value[matched] = np.where(self._intents[matched] == intent, 1.0, -_MISTAKE)
 
     def _pool(self, intent: int, atoms: list[str]) -> _Pool | None:
-        """The terms made of an intent's atoms that are worth the most on their own; None if none is."""
+        """Return the terms of an intent's atoms that are worth the most alone; None if none is."""
         values = np.where(self._intents == intent, 1.0, -_MISTAKE) * self._weights
         ranked = []
         for term, phrases in self._terms(intent, atoms):
@@ -196,7 +196,7 @@ class _Learner:
         )
 
     def _terms(self, intent: int, atoms: list[str]) -> Iterator[tuple[_Term, _Indices]]:
-        """Terms of one to three atoms, and the phrases that they match."""
+        """Return terms of one to three atoms, and the phrases that they match."""
         first_ends = np.array([self._ends((atom,)) for atom in atoms])
         last_starts = np.array([[text.rfind(atom) for text in self._texts] for atom in atoms])
         is_ours = self._intents == intent
@@ -222,7 +222,7 @@ class _Learner:
             yield from followed(term, self._ends(term))
 
     def _ends(self, term: _Term) -> _Indices:
-        """Where the first match of a term ends in each phrase."""
+        """Return where the first match of a term ends in each phrase."""
         return np.array([_end(text, term) for text in self._texts])
 
 
@@ -237,7 +237,7 @@ def _end(text: str, term: _Term) -> int:
 
 
 def _atoms(masked: str) -> set[str]:
-    """Words, stems and pairs of words outside of slots, with and without the spaces around them."""
+    """Return words, stems and pairs of words outside of slots, with and without the spaces around them."""
     words = masked.split()
     found = set()
     for i, word in enumerate(words):
@@ -258,7 +258,7 @@ def _atoms(masked: str) -> set[str]:
 
 
 def _best_atoms(found: Counter[str], everywhere: Counter[str], count: int, total: int) -> list[str]:
-    """Those that tell an intent's phrases from the others best; of such as differ in spaces alone, one."""
+    """Return the atoms that tell an intent best from the others; of those that differ in spaces, one."""
     ranked = []
     for atom, hits in found.items():
         if hits >= max(2, _LEAST_SHARE * count):
@@ -276,10 +276,10 @@ def _pattern(term: _Term) -> str:
 
 
 def _size(term: _Term) -> int:
-    """Bytes of a term in a line of rules."""
+    """Return bytes of a term in a line of rules."""
     return len(_pattern(term).encode())
 
 
 def _code_size(term: _Term) -> int:
-    """Bytes of MicroPython's re: two for a character, five for `.*?`, four for `|`."""
+    """Return bytes of MicroPython's re: two for a character, five for `.*?`, four for `|`."""
     return sum(2 * len(atom.encode()) for atom in term) + 5 * (len(term) - 1) + 4

@@ -28,7 +28,7 @@ class SlotSample:
     text: str
     value: str
     weight: float
-    """One of as many as its intent has phrases."""
+    """The phrase's weight: one divided by the number of its intent's phrases."""
 
 
 def learn(
@@ -37,7 +37,7 @@ def learn(
     max_bytes: int,
     progress: Progress,
 ) -> list[str]:
-    """Lines that find slots: those that find the most values for their bytes, the best of a slot first.
+    """Learn lines that find slots: those that find most for their bytes, the best of a slot first.
 
     progress counts the bytes taken.
     """
@@ -55,7 +55,7 @@ def learn(
 
 
 class _Finder:
-    """Of one slot: the lines that were chosen, and the phrases that none of them has answered."""
+    """Finds lines for one slot: those chosen, and the phrases that none of them has answered."""
 
     def __init__(self, slot: str, kind: str, samples: Sequence[SlotSample]) -> None:
         self.slot = slot
@@ -67,7 +67,7 @@ class _Finder:
         self._offers: list[tuple[float, int, str]] | None = None
 
     def best(self, max_bytes: int) -> tuple[float, str]:
-        """The pattern that is worth the most for its bytes, and its score; 0 if none is worth anything."""
+        """Return the pattern worth the most for its bytes, and its score; 0 if none is worth anything."""
         if self._offers is None:
             lists = self._list() if self._has_lists else ()
             self._offers = [self._judge(pattern) for pattern in [*self._contexts, *lists]]
@@ -95,7 +95,7 @@ class _Finder:
         return (gain / size**_SIZE_POWER if gain >= _LEAST_GAIN else 0.0), size, pattern
 
     def _list(self) -> Iterator[str]:
-        """Of the values still to be found those worth the most for their size, as many as fit a pattern."""
+        """Return a list of values still to be found: the most valuable for their size that fit a pattern."""
         worth: dict[str, float] = defaultdict(float)
         for sample in self._open:
             if sample.value:
@@ -117,13 +117,13 @@ class _Finder:
 
 
 def _shape(value: str) -> str:
-    """A pattern for a value, with any number for a number in it."""
+    """Return a pattern for a value, with any number for a number in it."""
     escaped = re.sub(r"[.\\]", r"\\\g<0>", _TIME.sub("#:#", value)).replace("#:#", r"\d+?:\d+?")
     return _DIGITS.sub(r"\\d+?", escaped)
 
 
 def _contexts(samples: Sequence[SlotSample]) -> Iterator[str]:
-    """Patterns of the words before a value and of what follows it: ` in (?:the|my) (.+?) (?:$|to )`."""
+    """Return patterns of the words around a value: ` in (?:the|my) (.+?) (?:$|to )`."""
     rights: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in samples:
         before, found, after = sample.text.partition(f" {sample.value} ")
@@ -144,7 +144,7 @@ def _contexts(samples: Sequence[SlotSample]) -> Iterator[str]:
 
 
 def _lefts(rights: dict[str, Counter[str]]) -> Iterator[list[str]]:
-    """Words and pairs of words that may stand before a value: each on its own, the commonest together."""
+    """Return words and pairs of words that may precede a value: each alone, the commonest together."""
     ranked = sorted(rights, key=lambda left: (-rights[left].total(), left))
     words = [left for left in ranked if " " not in left]
     pairs = [left.split() for left in ranked if " " in left]
@@ -158,7 +158,7 @@ def _lefts(rights: dict[str, Counter[str]]) -> Iterator[list[str]]:
 
 
 def _any_left(lefts: list[str]) -> str:
-    """A choice of words, or of first and of second words."""
+    """Return a choice of words, or of first and of second words."""
     places = zip(*(left.split() for left in lefts), strict=True)
     return " ".join(_any(list(dict.fromkeys(words))) for words in places)
 

@@ -154,7 +154,7 @@ def _from_config(config: dict[str, Any], folder: Path) -> tuple[Shape, dict[str,
 
 
 def _labels(extra: dict[str, Any], tokenizer: Tokenizer, path: Path) -> Labels:
-    """The labels of a config, which must be those of the tokenizer."""
+    """Return the labels of a config, which must be those of the tokenizer."""
     try:
         labels = Labels(**extra["labels"])
         found = labels.resolve(tokenizer)
@@ -168,7 +168,7 @@ def _labels(extra: dict[str, Any], tokenizer: Tokenizer, path: Path) -> Labels:
 
 
 def _features(extra: dict[str, Any], path: Path) -> tuple[Feature, ...]:
-    """The features of a config; checkpoints of older versions have none."""
+    """Return the features of a config; checkpoints of older versions have none."""
     try:
         return tuple(from_dict(fields) for fields in extra.get("features", ()))
     except BitnetError as error:

@@ -63,7 +63,7 @@ def make_example(
     system: Sequence[int],
     teacher: npt.NDArray[np.float32] | None = None,
 ) -> Example | None:
-    """Tokens of a phrase and its reply; None if a slot value does not begin and end with words.
+    """Make the tokens of a phrase and its reply; None if a slot value does not begin and end with words.
 
     Raises BitnetError if the phrase has a feature that the tokenizer has not.
     """
@@ -145,7 +145,7 @@ def collate(
 
 
 def shuffled(examples: Sequence[Example], size: int, rng: np.random.Generator) -> Iterator[list[Example]]:
-    """Batches of `size` in random order, each of similar lengths so that little is padding."""
+    """Yield batches of `size` in random order, each of similar lengths so that little is padding."""
     order = rng.permutation(len(examples))
     for start in range(0, len(order), size * _BUCKETS):
         bucket = sorted(order[start : start + size * _BUCKETS], key=lambda i: len(examples[i].tokens))
@@ -155,7 +155,7 @@ def shuffled(examples: Sequence[Example], size: int, rng: np.random.Generator) -
 
 
 def draw(book: PhraseBook, count: int, unknown: str | None, rng: random.Random) -> list[Phrase]:
-    """`count` phrases: intents by the square root of their number of templates, `unknown` one in six."""
+    """Draw `count` phrases: intents by the square root of their templates' number, one in six `unknown`."""
     names = [name for name in book.intents if name in book.templates]
     if not names:
         return []
@@ -166,7 +166,7 @@ def draw(book: PhraseBook, count: int, unknown: str | None, rng: random.Random) 
 
 
 def vary(phrase: Phrase, open_slots: set[str], rng: random.Random) -> Phrase:
-    """The phrase as another might type it: punctuation, apostrophes, a typing error, an unheard-of name."""
+    """Vary a phrase as another might type it: punctuation, apostrophes, a typing error, another name."""
     if rng.random() < 0.15:
         phrase = _rename_slot(phrase, open_slots, rng)
     text, spans = phrase.text, dict(phrase.spans)

@@ -35,7 +35,7 @@ class Agreement:
 
 
 def export(checkpoint: Checkpoint) -> bytes:
-    """The `.bitnet` file of a checkpoint (native/SPEC.md), the beginning of its template stored in it."""
+    """Export a checkpoint to a `.bitnet` file (native/SPEC.md) that stores its template's beginning."""
     labels = checkpoint.labels
     keys = specials(labels.intents, list(labels.slots), checkpoint.features)
     metadata: dict[str, Any] = {"name": checkpoint.name, "system": checkpoint.system}
@@ -53,7 +53,7 @@ def export(checkpoint: Checkpoint) -> bytes:
 
 
 def requantize(checkpoint: Checkpoint, weight_type: int | None, activation_bits: int | None) -> Checkpoint:
-    """The checkpoint with other weights or activations than it was trained for; look at its accuracy."""
+    """Give a checkpoint other weights or activations than it was trained for; look at its accuracy."""
     shape = replace(
         checkpoint.shape,
         weight_type=weight_type or checkpoint.shape.weight_type,
@@ -67,7 +67,7 @@ def requantize(checkpoint: Checkpoint, weight_type: int | None, activation_bits:
 
 @torch.no_grad()
 def integer_weights(model: BitNetLM) -> Weights:
-    """Codes and scales, with what SPEC 1.2 says the writer multiplies into the scales."""
+    """Return codes and scales, with what SPEC 1.2 says the writer multiplies into the scales."""
     decoder, shape = model.model, model.model.shape
 
     def matrix(linear: torch.nn.Linear, norm: RMSNorm, factor: float = 1.0) -> Matrix:
@@ -151,7 +151,7 @@ class OracleScorer:
 
 
 def _norm_unit(norm: RMSNorm) -> float:
-    """What one unit of a norm's mantissas is worth, with the factor its integer form leaves out."""
+    """Return what one unit of a norm's mantissas is worth, with the factor its integer form leaves out."""
     return norm.weight.abs().max().item() / _GAMMA_LIMIT * norm_factor(len(norm.weight))
 
 

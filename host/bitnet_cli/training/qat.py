@@ -19,50 +19,50 @@ _EPS = 1e-9
 
 
 def straight_through(x: Tensor, quantized: Tensor) -> Tensor:
-    """`quantized` in the forward pass, the identity of `x` in the backward pass."""
+    """Return `quantized` in the forward pass, with the gradient of `x` in the backward pass."""
     return x + (quantized - x).detach()
 
 
 def quantize_activations(x: Tensor, levels_log2: int) -> Tensor:
-    """Symmetric codes over the last axis, steps a power of two; the greatest has `levels_log2` + 1 bits."""
+    """Quantize the last axis to symmetric codes of `levels_log2` + 1 bits; steps are powers of two."""
     step = activation_step(x, levels_log2)
     return activation_codes(x, step, levels_log2) * step
 
 
 def activation_step(x: Tensor, levels_log2: int) -> Tensor:
-    """What one code is worth, [..., 1]."""
+    """Return what one code is worth, [..., 1]."""
     peak = x.detach().abs().amax(-1, keepdim=True).clamp_min(_EPS)
     return torch.exp2(torch.floor(torch.log2(peak)) - levels_log2)
 
 
 def activation_codes(x: Tensor, step: Tensor, levels_log2: int) -> Tensor:
-    """The codes of x, with the gradient of x / step."""
+    """Return the codes of x, with the gradient of x / step."""
     limit = 2.0 ** (levels_log2 + 1) - 1
     scaled = x / step
     return straight_through(scaled, torch.clamp(torch.round(scaled), -limit, limit))
 
 
 def weight_scale(weight: Tensor) -> Tensor:
-    """The one scale of a BitLinear matrix: its mean magnitude (BitNet b1.58)."""
+    """Return the one scale of a BitLinear matrix: its mean magnitude (BitNet b1.58)."""
     return weight.detach().abs().mean().clamp_min(_EPS)
 
 
 def weight_codes(weight: Tensor, weight_type: int) -> Tensor:
-    """-1/+1 (binary) or -1/0/+1 (ternary) codes of a matrix."""
+    """Return the codes of a matrix: −1/+1 (binary) or −1/0/+1 (ternary)."""
     if weight_type == BINARY:
         return torch.where(weight >= 0, 1.0, -1.0)
     return torch.clamp(torch.round(weight / weight_scale(weight)), -1, 1)
 
 
 def embedding_scale(weight: Tensor, bits: int) -> Tensor:
-    """Step of the embedding's codes: 4 bits, near the least squared error if normal; 8 bits, its range."""
+    """Return the step of the embedding's codes: 4 bits, near the least squared error; 8 bits, its range."""
     if bits == 4:
         return 0.44 * weight_scale(weight)
     return weight.detach().abs().amax().clamp_min(_EPS) / 127
 
 
 def embedding_codes(weight: Tensor, bits: int) -> Tensor:
-    """Integer codes of the embedding table."""
+    """Return integer codes of the embedding table."""
     limit = 2 ** (bits - 1) - 1
     return torch.clamp(torch.round(weight / embedding_scale(weight, bits)), -limit, limit)
 
@@ -76,7 +76,7 @@ class BitLinear(nn.Linear):
         self._quantized = shape.quantized
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., in] → [..., out]."""
+        """Map [..., in] → [..., out]."""
         if not self._quantized:
             return F.linear(x, self.weight)
         codes = weight_codes(self.weight, self._weight_type)
@@ -93,12 +93,12 @@ class RMSNorm(nn.Module):
         self._quantized = shape.quantized
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., size] → the same shape, quantized."""
+        """Map [..., size] → the same shape, quantized."""
         codes, unit = self.codes(x)
         return codes * unit
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[..., size] → codes [..., size] and what one is worth [..., 1].
+        """Map [..., size] → codes [..., size] and what one is worth [..., 1].
 
         Steps are powers of two, so codes depend on the units they are taken in: as in native/SPEC.md, x
         and γ over its peak. The division by the root mean square comes after.
@@ -113,7 +113,7 @@ class RMSNorm(nn.Module):
 
 
 def rope_tables(length: int, shape: Shape) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [length, head_dim/2] of the rotary embedding."""
+    """Return cosines and sines [length, head_dim/2] of the rotary embedding."""
     half = shape.head_dim // 2
     steps = shape.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
     angles = torch.arange(length, dtype=torch.float64)[:, None] * steps
@@ -121,7 +121,7 @@ def rope_tables(length: int, shape: Shape) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of x [batch, heads, length, head_dim], pairs (i, i + head_dim/2)."""
+    """Rotate x [batch, heads, length, head_dim] by the rotary embedding, pairs (i, i + head_dim/2)."""
     a, b = x.chunk(2, -1)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
 
@@ -140,7 +140,7 @@ class Attention(nn.Module):
         self.attn_sub_norm = RMSNorm(width, shape)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
-        """[batch, length, hidden] → the same shape. mask [length, length]: True where attention may look."""
+        """Map [batch, length, hidden] → the same. mask [length, length]: True where attention may look."""
         shape = self._shape
         batch, length, _ = x.shape
 
@@ -174,7 +174,7 @@ class MLP(nn.Module):
         self.ffn_sub_norm = RMSNorm(shape.intermediate_size, shape)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """[..., hidden] → the same shape. The input is codes: its unit would go with the second norm."""
+        """Map [..., hidden] → the same shape. The input is codes: its unit would go with the second norm."""
         gate = self.gate_proj(codes) / weight_scale(self.gate_proj.weight)
         up = self.up_proj(codes) / weight_scale(self.up_proj.weight)
         return self.down_proj(self.ffn_sub_norm(F.relu(gate).square() * up))
@@ -191,7 +191,7 @@ class Layer(nn.Module):
         self.mlp = MLP(shape)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
-        """[batch, length, hidden] → the same shape."""
+        """Map [batch, length, hidden] → the same shape."""
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask)
         return x + self.mlp(self.post_attention_layernorm.codes(x)[0])
 
@@ -209,7 +209,7 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(shape.hidden_size, shape, bits=8)
 
     def embedding(self) -> Tensor:
-        """The table [vocab, hidden] as the integer model sees it."""
+        """Return the table [vocab, hidden] as the integer model sees it."""
         weight = self.embed_tokens.weight
         if not self.shape.quantized:
             return weight
@@ -217,7 +217,7 @@ class Decoder(nn.Module):
         return straight_through(weight, embedding_codes(weight, bits) * embedding_scale(weight, bits))
 
     def forward(self, tokens: Tensor, table: Tensor) -> Tensor:
-        """tokens [batch, length] → normed hidden states [batch, length, hidden]."""
+        """Map tokens [batch, length] → normed hidden states [batch, length, hidden]."""
         length = tokens.shape[1]
         cos, sin = rope_tables(length, self.shape)
         distance = torch.arange(length)[:, None] - torch.arange(length)
@@ -236,7 +236,7 @@ class BitNetLM(nn.Module):
         self.model = Decoder(shape)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """tokens [batch, length] → (hidden states [batch, length, hidden], table [vocab, hidden]).
+        """Map tokens [batch, length] → (hidden states [batch, length, hidden], table [vocab, hidden]).
 
         Logits are hidden · tableᵀ.
         """

@@ -22,7 +22,7 @@ class Sizes:
     activation_bits: int = 8
     embedding_bits: int = 4
     quantized: bool = True
-    """False: its twin in floats."""
+    """Whether weights and activations are quantized; if not, it is the twin in floats."""
 
 
 @dataclass(frozen=True, kw_only=True)

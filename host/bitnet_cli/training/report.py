@@ -25,7 +25,7 @@ class Prediction:
     intent: int
     """Index of the most probable intent."""
     confidence: float
-    """Its probability among the intents, 0 to 1."""
+    """The probability of that intent among all, 0 to 1."""
     steps: list[int]
     """Most probable allowed token at each further step of the right reply."""
 
@@ -60,7 +60,7 @@ class Evaluation:
     """[intents, intents]: rows are right, columns answered."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures for JSON."""
+        """Return the figures for JSON."""
         return {
             "phrases": self.phrases,
             "accuracy": self.accuracy,
@@ -71,7 +71,7 @@ class Evaluation:
         }
 
     def as_text(self) -> str:
-        """The figures as a table; intents without errors are left out."""
+        """Return the figures as a table; intents without errors are left out."""
         lines = [
             f"held-out phrases      {self.phrases}",
             f"intent accuracy       {self.accuracy:.1%}",
@@ -116,7 +116,7 @@ def evaluate(checkpoint: Checkpoint, phrases: Sequence[Phrase], scorer: Scorer |
 
 
 def held_out_examples(checkpoint: Checkpoint, phrases: Sequence[Phrase]) -> tuple[list[Example], list[bool]]:
-    """Examples of all phrases, and which of them have slot values that the grammar can express."""
+    """Return examples of all phrases, and which of them have slot values that the grammar can express."""
     system = encode(checkpoint.tokenizer, checkpoint.system).ids
     examples, readable = [], []
     for phrase in phrases:

@@ -53,7 +53,7 @@ class Teacher:
         self._ngram_classifier.fit(self._texts, intents)
 
     def probabilities(self, texts: Sequence[str], progress: Progress) -> Float32:
-        """Probabilities [len(texts), intent_count]: the geometric mean of both classifiers, normalized."""
+        """Return probabilities [len(texts), intent_count]: the classifiers' geometric mean, normalized."""
         by_meaning = self._embedding_classifier.predict_proba(self._embed(texts, progress, _TEACHES))
         by_words = self._ngram_classifier.predict_proba(list(texts))
         mean = np.sqrt((by_meaning + _FLOOR) * (by_words + _FLOOR))
@@ -62,7 +62,7 @@ class Teacher:
         return result
 
     def variations(self, count: int, rng: random.Random, progress: Progress) -> list[str]:
-        """Distinct texts near those learned: words swapped for like ones, dropped, added, halves joined."""
+        """Make texts near those learned: words swapped for like ones, dropped, added, halves joined."""
         words = sorted({word for text in self._texts for word in text.split()})
         vectors = self._embed(words, progress, _TEACHES)
         neighbours = _nearest(vectors, _NEIGHBOURS)
@@ -85,7 +85,7 @@ class Teacher:
         return result
 
     def token_vectors(self, texts: Sequence[str], size: int, progress: Progress) -> Float32:
-        """Principal components of the texts' embeddings: [len(texts), size] of unit standard deviation.
+        """Return principal components of the texts' embeddings, [len(texts), size], of unit deviation.
 
         Tokens of like meaning begin alike, so that a word met in two phrases helps where its neighbour is.
         """
@@ -96,7 +96,7 @@ class Teacher:
         return np.asarray(components / components.std(), np.float32)
 
     def _embed(self, texts: Sequence[str], progress: Progress, stage: str) -> Float32:
-        """Embeddings [len(texts), 384]; a text is embedded once, however often it comes."""
+        """Return embeddings [len(texts), 384]; a text is embedded once, however often it comes."""
         new = sorted(set(texts) - self._embeddings.keys(), key=lambda text: (len(text), text))
         for start in range(0, len(new), _BATCH):
             batch = new[start : start + _BATCH]
@@ -107,7 +107,7 @@ class Teacher:
 
 
 def _sentence_encoder() -> Any:
-    """A SentenceTransformer; it has no types."""
+    """Load the SentenceTransformer, which has no types."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
     try:

@@ -69,7 +69,7 @@ def prepare(book: PhraseBook, recipe: Recipe, progress: Progress) -> Course:
 
 
 def make_rules(book: PhraseBook, recipe: Recipe, progress: Progress) -> str:
-    """Fallback rules, made from the phrases that the recipe draws from the book."""
+    """Make fallback rules from the phrases that the recipe draws from the book."""
     phrases = _draw_phrases(book, recipe, random.Random(recipe.seed))
     return generate(phrases, make_labels(book, phrases, recipe), progress)
 
@@ -91,7 +91,7 @@ def fit(course: Course, recipe: Recipe, progress: Progress) -> Checkpoint:
 
 
 def make_labels(book: PhraseBook, phrases: Sequence[Phrase], recipe: Recipe) -> Labels:
-    """Intents and slots as declared, or as they occur in the phrases."""
+    """Return the intents and slots as declared, or as they occur in the phrases."""
     allowed: dict[str, list[str]] = {name: list(book.declared.get(name, [])) for name in book.intents}
     values: dict[str, list[str]] = {}
     for phrase in phrases:
@@ -122,10 +122,10 @@ def make_labels(book: PhraseBook, phrases: Sequence[Phrase], recipe: Recipe) -> 
 
 @dataclass(frozen=True)
 class _Lesson:
-    """What the teacher has to say."""
+    """What the teacher contributes."""
 
     probabilities: np.ndarray
-    """Of the intents, for each phrase."""
+    """The intents' probabilities for each phrase."""
     variations: list[tuple[str, np.ndarray]]
     """Further texts and their probabilities."""
     token_vectors: np.ndarray
@@ -179,7 +179,7 @@ def _examples(
 
 
 def token_texts(tokenizer: Tokenizer) -> list[str]:
-    """Each token as a person would read it: "kitchen", "set temperature"."""
+    """Return each token as a person would read it: "kitchen", "set temperature"."""
     texts = []
     for token in range(tokenizer.get_vocab_size()):
         name = tokenizer.id_to_token(token) or ""
@@ -220,7 +220,7 @@ def _fit(
 
 
 def _loss(model: BitNetLM, batch: Batch, labels: Labels, recipe: Recipe) -> torch.Tensor:
-    """Intent (labels, teacher), slots among what the grammar allows, a little plain language modelling."""
+    """Add up the losses: intent (labels, teacher), slots the grammar allows, a little language modelling."""
     hidden, table = model(batch.tokens)
     rows = torch.arange(len(batch.tokens))
     logits = (
@@ -243,14 +243,14 @@ def _loss(model: BitNetLM, batch: Batch, labels: Labels, recipe: Recipe) -> torc
 
 
 def _language_loss(hidden: torch.Tensor, table: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Next-token loss over the whole vocabulary, at every fourth position on average."""
+    """Return the next-token loss over the whole vocabulary, at every fourth position on average."""
     inside = torch.arange(hidden.shape[1] - 1) < (batch.lengths - 1)[:, None]
     chosen = inside & (torch.rand(inside.shape) < 0.25)
     return F.cross_entropy(hidden[:, :-1][chosen] @ table.T, batch.tokens[:, 1:][chosen])
 
 
 def hold_out(book: PhraseBook, sources: Sequence[Path], test: Path | None, seed: int) -> list[Phrase]:
-    """Phrases to test with: `test`, or test.jsonl of a source folder, or one in ten taken out of the book.
+    """Return phrases to test with: `test`, test.jsonl of a source folder, or one in ten out of the book.
 
     Raises BitnetError if they have intents that the book has not.
     """
@@ -277,5 +277,5 @@ def hold_out(book: PhraseBook, sources: Sequence[Path], test: Path | None, seed:
 
 
 def float_twin(recipe: Recipe) -> Recipe:
-    """The same recipe without quantization, to compare with."""
+    """Return the same recipe without quantization, to compare with."""
     return replace(recipe, quantized=False)

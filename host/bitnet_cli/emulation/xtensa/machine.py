@@ -32,7 +32,7 @@ _NEW_PLUGINS_FROM = 9
 
 
 def find_qemu() -> str:
-    """The emulator's path; raises BitnetError if it is not installed."""
+    """Return the emulator's path; raises BitnetError if it is not installed."""
     found = shutil.which("qemu-xtensa")
     if found is None:
         raise BitnetError("qemu-xtensa is not on PATH: install the Debian package qemu-user")
@@ -40,12 +40,12 @@ def find_qemu() -> str:
 
 
 def qemu_command(program: Path, *options: str) -> list[str]:
-    """Runs a program of compile_guest()."""
+    """Return the command that runs a program of compile_guest()."""
     return [find_qemu(), "-cpu", "de233_fpu", *options, str(program)]
 
 
 def compile_guest(output: Path, *arguments: str | Path) -> Path:
-    """A program for the emulator; GCC's `arguments` name a C file with guest_main(). Raises BitnetError."""
+    """Compile a program for the emulator; `arguments` name a C file with guest_main(). Raises BitnetError."""
     flags = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-mlongcalls")
     options: list[str | Path] = [
         *(*flags, "-fno-tree-loop-distribute-patterns", "-nostdlib", "-static"),
@@ -58,7 +58,7 @@ def compile_guest(output: Path, *arguments: str | Path) -> Path:
 
 
 def _plugin_version() -> int:
-    """Of the interface that this QEMU wants; raises BitnetError if it was built without plugins."""
+    """Return the plugin version this QEMU wants; raises BitnetError if it was built without plugins."""
     qemu = find_qemu()
     usage, version = (
         subprocess.run([qemu, option], capture_output=True, text=True, check=False).stdout
@@ -78,7 +78,7 @@ def _compile_plugin(output: Path) -> Path:
 
 
 class Memory:
-    """Shared with the emulator through a file without a name."""
+    """Memory that is shared with the emulator through an unnamed file."""
 
     def __init__(self, size: int) -> None:
         self.file = os.memfd_create("xtensa")
@@ -88,7 +88,7 @@ class Memory:
 
 
 class XtensaMachine:
-    """An emulated processor with the core in its memory, as kernel_bench.Machine wants it.
+    """An emulated Xtensa processor with the core in its memory, a machines.Machine.
 
     There are 16 MB of RAM, which allocate() gives out until reset().
     """
@@ -125,12 +125,12 @@ class XtensaMachine:
         return process
 
     def reset(self) -> None:
-        """Memory as at the beginning."""
+        """Bring the memory back to how it was at the start."""
         self._memory.data[_CODE_SIZE:] = bytes(_HEAP_SIZE)
         self._next = _HEAP
 
     def allocate(self, data: bytes) -> int:
-        """A copy in RAM, from a multiple of 16 on; returns its address."""
+        """Copy data into RAM, at a multiple of 16; return its address."""
         address = self._next
         offset = _CODE_SIZE + address - _HEAP
         self._memory.data[offset : offset + len(data)] = data
@@ -138,7 +138,7 @@ class XtensaMachine:
         return address
 
     def read(self, address: int, size: int) -> bytes:
-        """What is in memory."""
+        """Return `size` bytes of memory."""
         offset = _CODE_SIZE + address - _HEAP
         return self._memory.data[offset : offset + size]
 
@@ -180,7 +180,7 @@ def _call(process: subprocess.Popen[bytes], function: int, *arguments: int) -> i
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Its input ends, so it does."""
+    """Close the program's input, at which it ends."""
     assert process.stdin and process.stdout
     process.stdin.close()
     process.wait()
