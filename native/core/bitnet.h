@@ -72,8 +72,8 @@ int bn_place(void *state, size_t state_size, const void *model, unsigned placeme
 // The same for a model whose layers are apart (SPEC.md 1.7), which cannot run without this call. The layers
 // begin at address 0 of PSRAM and are streamed from there by a PIO state machine of an RP2040 (0 to 3 are
 // those of PIO 0, 4 to 7 those of PIO 1), which must be running the reading program of
-// device/bitnet/psram/chip.py. `dma_channel` takes what the state machine reads, `request_channel` asks it for
-// bursts. Reads all layers once and returns BN_ERR_LAYERS if they are not the model's.
+// device/bitnet/psram/chip.py. `dma_channel` takes what the state machine reads, `request_channel` asks it
+// for bursts. Reads all layers once and returns BN_ERR_LAYERS if they are not the model's.
 int bn_place_psram(void *state, size_t state_size, const void *model, int dma_channel, int request_channel,
     int state_machine);
 

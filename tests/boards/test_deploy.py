@@ -106,7 +106,7 @@ def test_a_connected_board_is_measured(port: PicoPort, model: Path, monkeypatch:
     monkeypatch.setattr(board_bench, "_REPEATS", 2)
     time_phrase, ran_at = board_bench._time_phrase, []
 
-    def time_and_ask(client: AtClient, phrase: str) -> board_bench.Phrase:
+    def time_and_ask(client: AtClient, phrase: str) -> board_bench.TimedPhrase:
         timed = time_phrase(client, phrase)
         ran_at.append(hertz_of(client))
         return timed

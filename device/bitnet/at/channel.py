@@ -133,12 +133,12 @@ class Channel:
     async def _receive(self, bulk: Bulk):
         """Receive the bytes that a command asks for; return the lines of its reply. Raises AtError."""
         await self._send_code(_OK)
-        await self._send(b"\r\n>" if self.verbose else b">")
         fault: Exception | None = None
         left = bulk.size
         crc = 0
-        micropython.kbd_intr(-1)  # a byte of 3 is data here, not Ctrl-C
+        micropython.kbd_intr(-1)  # before the prompt: whatever follows it is data, also a byte of 3
         try:
+            await self._send(b"\r\n>" if self.verbose else b">")
             while left:
                 if self._at == len(self._chunk) and not await self._wait_for_data():
                     raise AtError(parser.NO_DATA)
