@@ -12,6 +12,7 @@ from bitnet_cli.boards.image import build_image
 from bitnet_cli.emulation.pico import Pico, PicoPort
 from bitnet_cli.paths import STOCK_MODEL
 from support import at_clients
+from support.patience import PATIENCE
 from support.pico_boards import BOARD
 from support.pico_clocks import DieTemperature
 from support.pico_uart import UartPico
@@ -46,15 +47,15 @@ def port(request: pytest.FixtureRequest) -> Iterator[str]:
     image = build_image(replace(BOARD, transport=request.param), STOCK_MODEL, print)
     kind = UartPico if request.param == "uart" else Pico
     with PicoPort(kind(image.flash(), [DieTemperature(27)])) as pico:
-        with AtClient(pico.port) as client:
-            client.wait_for_model()
+        with AtClient(pico.port, timeout=PATIENCE) as client:
+            client.wait_for_model(PATIENCE)
         yield pico.port
 
 
 def test_commands(port: str) -> None:
     with at_clients.atlib(port) as client:
         for command, expected in COMMANDS:
-            response = client.command(command, timeout=120)
+            response = client.command(command, timeout=PATIENCE)
             assert response.is_ok, (command, response.final)
             assert re.fullmatch(expected, "\n".join(response.lines)), (command, response.lines)
         assert client.command('AT+DVFS="fixed",1').final.startswith("+CME ERROR: 3")
@@ -63,7 +64,7 @@ def test_commands(port: str) -> None:
 def test_bytes_of_all_values(port: str) -> None:
     """Also 3, which is Ctrl-C where the REPL is."""
     data = bytes(range(256))
-    with AtClient(port, timeout=60) as client:
+    with AtClient(port, timeout=PATIENCE) as client:
         assert client.send('AT+FILES="write","all"', data).ok
         lines = client.command('AT+FILES="read","all"').lines
         assert "".join(re.findall(r'"(.*)"', "\n".join(lines))) == data.hex()
@@ -71,7 +72,7 @@ def test_bytes_of_all_values(port: str) -> None:
 
 def test_the_unit_waits_for_data_as_long_as_a_clock_on_the_wall_says(port: str) -> None:
     """Ten seconds; the emulated chip, which sleeps meanwhile, must not have them over before us."""
-    with serial.Serial(port, timeout=60) as line:
+    with serial.Serial(port, timeout=PATIENCE) as line:
         line.write(b'AT+FILES="write","late",2\r')
         assert line.read_until(b">").endswith(b"OK\r\n\r\n>")
         time.sleep(1)
@@ -81,7 +82,7 @@ def test_the_unit_waits_for_data_as_long_as_a_clock_on_the_wall_says(port: str) 
 
 def test_traffic(port: str) -> None:
     """A little of tests/system/test_soak.py's, on the heap of a chip and with its ways in."""
-    with AtClient(port, timeout=60) as client:
+    with AtClient(port, timeout=PATIENCE) as client:
         assert client.command(f'AT+RULE=0,"{RULE}"').ok
     before = free_heap(port)
     line = PtyLine(port)

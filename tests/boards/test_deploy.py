@@ -19,6 +19,7 @@ from bitnet_cli.measure import board_bench
 from bitnet_cli.measure.validate import validate
 from bitnet_cli.progress import silent
 from support import toy
+from support.patience import PATIENCE
 from support.pico_boards import BOARD, firmware, model_line, stock_firmware
 
 pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
@@ -93,12 +94,13 @@ def test_rules_are_those_of_the_model(port: PicoPort, model: Path, tmp_path: Pat
 
 def test_mpremote_runs_the_service(port: PicoPort, model: Path) -> None:
     """As MicroPython's users expect: `mpremote run device/main.py`."""
-    with AtClient(port.port) as client:  # a Ctrl-C that comes before main.py runs would stop only _boot.py
-        client.wait_until_ready(60)
+    # A Ctrl-C that comes before main.py runs would stop only _boot.py.
+    with AtClient(port.port, timeout=PATIENCE) as client:
+        client.wait_until_ready(PATIENCE)
     command = [sys.executable, "-m", "mpremote", "connect", port.port, "run", "--no-follow", "device/main.py"]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
-    with AtClient(port.port) as client:
-        client.wait_until_ready(60)
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+    with AtClient(port.port, timeout=PATIENCE) as client:
+        client.wait_until_ready(PATIENCE)
         assert client.infer(PHRASES[0]).source == "model"
 
 
@@ -118,8 +120,8 @@ def test_a_connected_board_is_measured(port: PicoPort, model: Path, monkeypatch:
     assert [at.hertz for at in bench.frequencies] == [48_000_000, 125_000_000, 133_000_000]
     assert ran_at == [at.hertz for at in bench.frequencies for _ in PHRASES]
     assert all(len(phrase.milliseconds) == 2 for at in bench.frequencies for phrase in at.phrases)
-    with AtClient(port.port) as client:
-        client.wait_until_ready(60)
+    with AtClient(port.port, timeout=PATIENCE) as client:
+        client.wait_until_ready(PATIENCE)
         assert hertz_of(client) == 125_000_000
 
 

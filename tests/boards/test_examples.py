@@ -12,6 +12,7 @@ from bitnet_cli.emulation.pico import Pico, PicoPort
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
 from rp2040py.gpio_pin import GPIOPinState
 from rp2040py.rp2040 import RP2040
+from support.patience import PATIENCE
 from support.pico_boards import BOARD, model_line
 from support.pico_uart import QuietUarts
 
@@ -19,7 +20,6 @@ pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
 
 EXAMPLES = DEVICE / "examples"
 LAMP = 15
-PATIENCE = 300  # seconds
 FULL_SCALE = 4095  # of the ADC
 
 

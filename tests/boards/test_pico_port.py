@@ -8,11 +8,11 @@ import pytest
 from bitnet_cli.boards.at import AtClient, AtError
 from bitnet_cli.emulation.pico import PicoPort
 from bitnet_cli.errors import BitnetError
+from support.patience import PATIENCE
 
 pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
 
 _PTY_HOLDS = 1 << 17  # bytes, at most
-_PATIENCE = 60  # seconds
 
 
 class Talker:
@@ -36,7 +36,7 @@ class Talker:
 def test_a_chip_runs_on_while_nobody_reads() -> None:
     pico: Any = Talker()
     port = PicoPort(pico)
-    assert pico.has_said_all.wait(_PATIENCE)
+    assert pico.has_said_all.wait(PATIENCE)
     reader = os.open(port.port, os.O_RDONLY | os.O_NOCTTY)
     read = b""
     while len(read) < len(pico.said):
@@ -49,7 +49,7 @@ def test_a_chip_runs_on_while_nobody_reads() -> None:
 def test_it_can_be_closed_while_nobody_reads() -> None:
     pico: Any = Talker()
     port = PicoPort(pico)
-    assert pico.has_said_all.wait(_PATIENCE)
+    assert pico.has_said_all.wait(PATIENCE)
     port.close()
     port.close()
     assert not port.is_running

@@ -14,12 +14,11 @@ from bitnet_cli.measure.reference import REFERENCE_PHRASES
 from bitnet_cli.measure.validate import validate
 from bitnet_cli.model.oracle import Oracle
 from bitnet_cli.paths import STOCK_MODEL
+from support.patience import PATIENCE
 from support.qemu_board import MACHINES, QemuBoard
 
 pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
 
-BOOT_TIMEOUT = 60.0  # seconds, on a machine that is busy otherwise
-ANSWER_TIMEOUT = 30.0
 INSTRUCTION_SHIFT = 10  # with -icount an instruction takes 2^10 ns of the emulated time, whatever it is
 PIECES, PIECE = 4, 9  # tokens at once: most go through the model in pairs, the last one alone
 
@@ -67,8 +66,8 @@ def session(at: AtClient) -> list[str]:
 def test_answers_as_the_simulated_board_does(board: QemuBoard) -> None:
     with SimulatedBoard() as simulated, AtClient(simulated.port) as at:
         expected = session(at)
-    with AtClient(board.port, timeout=ANSWER_TIMEOUT) as at:
-        at.wait_until_ready(BOOT_TIMEOUT)
+    with AtClient(board.port, timeout=PATIENCE) as at:
+        at.wait_until_ready(PATIENCE)
         assert session(at) == expected
     assert sum(line.startswith("+INFER: ") and ",*," in line for line in expected) == len(REFERENCE_PHRASES)
 
@@ -94,7 +93,7 @@ def test_validates_over_a_socket(board: QemuBoard) -> None:
 
 def test_cortex_m0_traps_unaligned_reads() -> None:
     """Or the passing tests above would not show that there are none."""
-    with QemuBoard("cortex_m0") as board, serial.serial_for_url(board.port, timeout=BOOT_TIMEOUT) as line:
+    with QemuBoard("cortex_m0") as board, serial.serial_for_url(board.port, timeout=PATIENCE) as line:
         assert line.read_until(b"ready\r\n").endswith(b"ready\r\n")
         line.write(b"\x03")
         assert line.read_until(b">>> ").endswith(b">>> ")

@@ -11,6 +11,7 @@ from bitnet_cli.boards.image import littlefs_image
 from bitnet_cli.boards.link import Link
 from bitnet_cli.emulation.pico import Pico, PicoPort
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
+from support.patience import PATIENCE
 from support.pico_boards import BOARD, firmware
 
 pytestmark = [pytest.mark.emulated, pytest.mark.toolchain]
@@ -48,8 +49,8 @@ def flash(changed: dict[str, bytes], timeout_ms: int = TIMEOUT_MS) -> dict[int, 
 @pytest.fixture
 def client() -> Iterator[AtClient]:
     changed = {"main.py": MAIN.encode(), "service.py": (DEVICE / "main.py").read_bytes()}
-    with PicoPort(Pico(flash(changed))) as port, AtClient(port.port, timeout=120) as client:
-        client.wait_until_ready(300)
+    with PicoPort(Pico(flash(changed))) as port, AtClient(port.port, timeout=PATIENCE) as client:
+        client.wait_until_ready(PATIENCE)
         assert client.command("AT+CMEE=2").ok
         yield client
 
@@ -64,7 +65,7 @@ def test_a_hung_inference(client: AtClient) -> None:
     assert stat(client).endswith('"power"')
     with pytest.raises(AtTimeoutError):
         client.command('AT+INFER="please hang"', timeout=5)
-    client.wait_until_ready(300)
+    client.wait_until_ready(PATIENCE)
     assert stat(client).endswith('"watchdog"')
     assert client.infer("Lock the front door").source == "rule"
     assert '"watchdog","watchdog"' in stat(client)
@@ -100,7 +101,7 @@ def test_it_stops_with_the_program(script: str) -> None:
     pico = Metered(flash({}))
     with PicoPort(pico) as port:
         with AtClient(port.port) as client:
-            client.wait_until_ready(300)
+            client.wait_until_ready(PATIENCE)
         assert pico.is_watched
         pico.sent = 0
         with Link(port.port, script) as link:
@@ -110,5 +111,5 @@ def test_it_stops_with_the_program(script: str) -> None:
             link.run(f"import time; time.sleep_ms({2 * TIMEOUT_MS})")
             assert not pico.resets
         with AtClient(port.port) as client:
-            client.wait_until_ready(300)
+            client.wait_until_ready(PATIENCE)
         assert pico.is_watched

@@ -167,7 +167,7 @@ def test_flood(line: Line) -> None:
     commands = [b"AT", b"AT+CMEE?", b'AT+INFER="is it warm"', b"junk", b'AT+INFER="open', b"\x01\x02"]
     expected = ["OK", "OK", "OK", "ERROR", "ERROR", "ERROR"]
     line.send(b"".join(commands[i % 6] + b"\r" for i in range(500)))
-    codes, _ = line.results(500, timeout=60)
+    codes, _ = line.results(500)
     assert codes == [expected[i % 6] for i in range(500)]
 
 
@@ -219,5 +219,5 @@ def test_heap_stays(line: Line) -> None:
     before = free()
     for _ in range(10):
         line.send(phrase * 50)
-        assert line.results(50, timeout=60)[0] == ["OK"] * 50
+        assert line.results(50)[0] == ["OK"] * 50
     assert free() >= before - 512  # a few blocks of slack: strings of other lengths

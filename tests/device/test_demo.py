@@ -9,6 +9,7 @@ from pathlib import Path
 from bitnet_cli.boards.at import AtClient
 from bitnet_cli.measure.reference import REFERENCE_PHRASES
 from support.command_line import BITNET_CLI, run
+from support.patience import PATIENCE
 
 
 def test_prints_exchanges(random_model: Path) -> None:
@@ -67,7 +68,7 @@ def test_sim(random_model: Path) -> None:
             with AtClient(port) as client:
                 assert client.command("AT").ok
             process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 130
+            assert process.wait(PATIENCE) == 130
         finally:
             process.kill()  # a test run in the background has SIGINT ignored, and must not hang for it
     assert not os.path.exists(port)

@@ -14,6 +14,7 @@ from bitnet_cli.boards.config import UnitConfig
 from bitnet_cli.emulation.simulator import SimulatedBoard
 from support.at_line import Line
 from support.mosquitto import Broker, config_with_broker, config_without_broker, free_port
+from support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -189,14 +190,14 @@ def test_several_channels(random_model: Path) -> None:
     with SimulatedBoard(random_model, config=UnitConfig({"TCP": port})) as board, AtClient(board.port) as pty:
         with AtClient(f"socket://127.0.0.1:{port}") as one, AtClient(f"socket://127.0.0.1:{port}") as two:
             for client in (one, two):
-                client.wait_until_ready(5)
+                client.wait_until_ready(PATIENCE)
             assert one.command("AT+CMEE=1").ok
             assert one.command("AT+LORA").final == "+CME ERROR: 4"
             assert two.command("AT+LORA").final == pty.command("AT+LORA").final == "ERROR"
             answers = {client.infer("is it warm").intent for client in (pty, one, two)}
             assert len(answers) == 1
         with AtClient(f"socket://127.0.0.1:{port}") as three:
-            three.wait_until_ready(5)
+            three.wait_until_ready(PATIENCE)
             assert three.command("AT").ok
         assert pty.command("AT").ok
 
@@ -230,9 +231,9 @@ def test_one_client_too_many(random_model: Path) -> None:
     with SimulatedBoard(random_model, config=UnitConfig({"TCP": port})):
         address = f"socket://127.0.0.1:{port}"
         with socket.create_connection(("127.0.0.1", port)) as silent, AtClient(address) as second:
-            second.wait_until_ready(5)
+            second.wait_until_ready(PATIENCE)
             with AtClient(address) as third:
-                third.wait_until_ready(5)
+                third.wait_until_ready(PATIENCE)
                 assert second.command("AT").ok
             silent.settimeout(5)
             assert silent.recv(100) == b"\r\nready\r\n" and silent.recv(100) == b""
@@ -245,7 +246,7 @@ def test_a_channel_waits_for_the_data_of_another(random_model: Path) -> None:
         Line(board.port) as line,
         AtClient(f"socket://127.0.0.1:{port}") as other,
     ):
-        other.wait_until_ready(5)
+        other.wait_until_ready(PATIENCE)
         assert other.command('AT+FILES="write","a",4').ok
         time.sleep(0.3)  # more than 0.1, less than 10
         line.send(b"AT\r")

@@ -19,12 +19,12 @@ from bitnet_cli.emulation import simulator
 from bitnet_cli.natmod import build
 from support.command_line import BITNET_CLI
 from support.mosquitto import Broker, free_port
+from support.patience import PATIENCE
 
 SCRIPT = Path(__file__).parent / "scripts" / "sync_unit.py"
 CAP = 65536
 WORD = "xylofloribunda"
 TOKENS = [31337, 31338]
-TIMEOUT = 60.0
 
 
 class Unit:
@@ -75,7 +75,7 @@ class Unit:
 
     def flush(self) -> None:
         """Everything has arrived at the broker."""
-        assert self.send("flush", TIMEOUT), self.send("stat")
+        assert self.send("flush", PATIENCE), self.send("stat")
 
     def flash(self) -> bytes:
         return b"".join(path.read_bytes() for path in sorted(self.queue.iterdir()) if path.is_file())
@@ -104,7 +104,7 @@ class Collector:
     def stop(self) -> dict[str, Any]:
         """Ctrl-C; returns the summary."""
         self._process.send_signal(signal.SIGINT)
-        out, _ = self._process.communicate(timeout=TIMEOUT)
+        out, _ = self._process.communicate(timeout=PATIENCE)
         assert self._process.returncode == 0
         summary: dict[str, Any] = json.loads(out)
         return summary
@@ -125,7 +125,7 @@ class Collector:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + TIMEOUT
+    end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.05)
@@ -163,7 +163,7 @@ def traffic(broker: Broker) -> Iterator[list[bytes]]:
     listener.connect("127.0.0.1", broker.port)
     listener.subscribe("#", 1)
     listener.loop_start()
-    assert ready.wait(TIMEOUT)
+    assert ready.wait(PATIENCE)
     yield seen
     listener.loop_stop()
 

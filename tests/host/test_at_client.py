@@ -14,6 +14,7 @@ import serial
 from bitnet_cli.boards import at
 from bitnet_cli.emulation.simulator import SimulatedBoard, micropython
 from bitnet_cli.paths import DEVICE
+from support.patience import PATIENCE
 
 # Reads {"lines": [...]} and prints the argument of each line, as the device's parser sees it.
 PARSE = """
@@ -100,7 +101,7 @@ def test_late_answers_of_a_starting_board_are_not_those_to_the_next_command() ->
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=serve, daemon=True).start()
         with at.AtClient(f"socket://127.0.0.1:{server.getsockname()[1]}") as client:
-            client.wait_until_ready(60)
+            client.wait_until_ready(PATIENCE)
             assert client.command("AT+MODEL?").lines == ('+MODEL: "flash"',)
 
 
@@ -144,17 +145,17 @@ def test_late_answers_are_skipped_in_a_time_of_its_own() -> None:
 
 def test_result_codes_that_were_saved_as_numbers(tmp_path: Path) -> None:
     storage = tmp_path / "storage"
-    with SimulatedBoard(storage=storage) as board, serial.Serial(board.port, timeout=20) as line:
+    with SimulatedBoard(storage=storage) as board, serial.Serial(board.port, timeout=PATIENCE) as line:
         line.write(b"ATV0\rAT&W\r")
         assert line.read_until(b"0\r0\r").endswith(b"0\r0\r")
     with SimulatedBoard(storage=storage) as board, at.AtClient(board.port) as client:
-        client.wait_until_ready(20)
+        client.wait_until_ready(PATIENCE)
         assert client.command("ATV?").lines == ("V: 1",)
 
 
 def test_data_goes_only_to_a_command_that_asks_for_it() -> None:
     """Elsewhere it would be command lines."""
-    with SimulatedBoard() as board, at.AtClient(board.port, timeout=2) as client:
+    with SimulatedBoard() as board, at.AtClient(board.port) as client:
         assert client.command("AT&W").ok
         with pytest.raises(at.AtError, match="wants no data"):
             client.send('AT+FILES="read","profile.json"', b"AT+CMEE=2\r")

@@ -6,15 +6,14 @@ from contextlib import contextmanager
 from atlib import AT_Device
 from pyatcommand import AtClient as PyAtCommand
 
-TIMEOUT = 10.0
-"""Seconds; pyatcommand waits 0.3 s unless it is told otherwise."""
+from .patience import PATIENCE
 
 
 @contextmanager
 def pyatcommand(port: str) -> Iterator[PyAtCommand]:
-    """As its manual says to connect."""
-    client = PyAtCommand(port=port, baudrate=115200, command_timeout=TIMEOUT)
-    client.connect(retry_timeout=TIMEOUT, autobaud=False)
+    """Connect as its manual says; it waits 0.3 s unless it is told otherwise."""
+    client = PyAtCommand(port=port, baudrate=115200, command_timeout=PATIENCE)
+    client.connect(retry_timeout=PATIENCE, autobaud=False)
     try:
         yield client
     finally:

@@ -16,6 +16,7 @@ from bitnet_cli.emulation.pico import Pico, PicoPort
 from bitnet_cli.emulation.simulator import SimulatedBoard
 from bitnet_cli.paths import DEVICE, STOCK_MODEL
 from support.mosquitto import config_without_broker
+from support.patience import PATIENCE
 from support.pico_clocks import DieTemperature
 
 PAGE = DEVICE / "AT.md"
@@ -79,9 +80,9 @@ def _boards() -> Iterator[Callable[[Row], AtClient]]:
         AtClient(stock.port) as at_stock,
         AtClient(office.port) as at_office,
         AtClient(online.port) as at_online,
-        AtClient(pico.port, timeout=60) as at_pico,
+        AtClient(pico.port, timeout=PATIENCE) as at_pico,
     ):
-        at_pico.wait_until_ready(120)
+        at_pico.wait_until_ready(PATIENCE)
         of = {"+FEAT": at_office, "+SYNC": at_online, "+DVFS": at_pico, "+ENERGY": at_pico, "+GMM": at_pico}
         yield lambda row: of.get(row.name, at_stock)
 

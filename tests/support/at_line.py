@@ -7,6 +7,8 @@ from typing import Self
 
 import serial
 
+from .patience import PATIENCE
+
 FINAL = re.compile(rb"\r\n(OK|ERROR|\+CME ERROR: [^\r\n]*)\r\n")
 
 _POLL = 0.05  # seconds
@@ -29,7 +31,7 @@ class Line:
     def send(self, data: bytes) -> None:
         self._serial.write(data)
 
-    def wait_for(self, text: bytes, timeout: float = 20) -> bytes:
+    def wait_for(self, text: bytes, timeout: float = PATIENCE) -> bytes:
         """Read until a text has come, and no further; returns all that came."""
         self._serial.timeout = timeout
         data: bytes = self._serial.read_until(text)
@@ -37,7 +39,7 @@ class Line:
         assert data.endswith(text), data
         return data
 
-    def results(self, count: int, timeout: float = 20) -> tuple[list[str], bytes]:
+    def results(self, count: int, timeout: float = PATIENCE) -> tuple[list[str], bytes]:
         """Wait for `count` final result codes, then a little for more; returns all codes, and all bytes."""
         data = b""
         end = time.monotonic() + timeout

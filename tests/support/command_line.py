@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+from .patience import PATIENCE
+
 BITNET_CLI = (sys.executable, "-m", "bitnet_cli.cli")
 
 
@@ -15,7 +17,7 @@ def run(*arguments: object, typed: str = "") -> subprocess.CompletedProcess[str]
         capture_output=True,
         text=True,
         errors="surrogateescape",
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},  # as most locales have it
     )

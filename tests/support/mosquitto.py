@@ -13,7 +13,7 @@ from typing import Self
 import pytest
 from bitnet_cli.boards.config import UnitConfig
 
-_TIMEOUT = 20.0
+from .patience import PATIENCE
 
 
 class Broker:
@@ -58,7 +58,7 @@ class Broker:
         """Start it, and wait until it listens."""
         with (self._folder / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-        end = time.monotonic() + _TIMEOUT
+        end = time.monotonic() + PATIENCE
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -76,7 +76,7 @@ class Broker:
         """Stop it, or with SIGKILL let it die in the middle of whatever it does."""
         if self._process is not None:
             self._process.send_signal(how)
-            self._process.wait(_TIMEOUT)
+            self._process.wait(PATIENCE)
             self._process = None
 
 

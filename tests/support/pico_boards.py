@@ -7,6 +7,8 @@ from bitnet_cli.boards.at import AtClient
 from bitnet_cli.boards.board import read_board
 from bitnet_cli.boards.firmware import build_firmware, build_rp2
 
+from .patience import PATIENCE
+
 BOARD = read_board("rp2040_pico")
 
 
@@ -37,7 +39,7 @@ def stock_firmware(folder: Path) -> bytes:
 
 def model_line(port: str) -> str:
     """What the started board says of its model."""
-    with AtClient(port) as client:
-        client.wait_for_model()
+    with AtClient(port, timeout=PATIENCE) as client:
+        client.wait_for_model(PATIENCE)
         (line,) = client.command("AT+MODEL?").lines
         return line

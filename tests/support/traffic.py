@@ -9,7 +9,8 @@ from typing import Protocol
 import serial
 from bitnet_cli.boards.at import AtClient
 
-PATIENCE = 60  # seconds
+from .patience import PATIENCE
+
 MARKER, MARKED = b"AT+GMI", b"\r\nbitnet-cli\r\n\r\nOK\r\n"
 RULE = "lamp_on\\09 lamp.*? on "
 
@@ -134,7 +135,7 @@ class PtyLine:
 
 
 def free_heap(port: str) -> int:
-    with AtClient(port) as client:
+    with AtClient(port, timeout=PATIENCE) as client:
         for command in ("AT+LOG", "AT+FALLBACK=0", "AT+CTX=32", "AT+RESET"):
             assert client.command(command).ok
         for _ in range(3):

@@ -5,13 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from email import message_from_bytes
 from pathlib import Path
 
 import pytest
 from bitnet_cli.natmod.build import ARCHITECTURES
+from support.patience import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -142,7 +142,7 @@ class Newcomer:
         keep |= {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")}
         self.environment = {**keep, "HOME": str(folder / "home"), "PATH": str(programs)}
 
-    def run(self, line: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(self, line: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["/bin/sh", "-c", line],
             cwd=self.clone,
@@ -160,12 +160,9 @@ def newcomer(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Newcomer:
     someone = Newcomer(clone, tmp_path_factory.mktemp("newcomer"))
     line = set_up_line()
     assert line.endswith("&& .venv/bin/bitnet-cli demo")
-    started = time.monotonic()
-    done = someone.run(line if STOCK_MODEL.exists() else line.rpartition("&&")[0], timeout=600)
-    seconds = time.monotonic() - started
-    print(f"{line}: {seconds:.0f} s\n{done.stdout}")
+    done = someone.run(line if STOCK_MODEL.exists() else line.rpartition("&&")[0])
+    print(f"{line}\n{done.stdout}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert seconds < 180
     if STOCK_MODEL.exists():
         assert "< +INFER: " in done.stdout
     return someone

@@ -14,7 +14,8 @@ from bitnet_cli.boards.at import AtClient
 from bitnet_cli.boards.config import UnitConfig
 from bitnet_cli.emulation.simulator import SimulatedBoard
 from bitnet_cli.paths import STOCK_MODEL
-from support.traffic import PATIENCE, RULE, Client, PtyLine, free_heap, join
+from support.patience import PATIENCE
+from support.traffic import RULE, Client, PtyLine, free_heap, join
 
 pytestmark = pytest.mark.slow
 

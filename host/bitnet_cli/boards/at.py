@@ -14,7 +14,10 @@ from ..errors import BitnetError
 
 LINE_MAX = 256  # bytes of a command line, without its end
 
-_START_TIMEOUT = 60.0  # seconds that a board may take from reset to its first answer
+ANSWER_TIMEOUT = 30.0
+"""Seconds that an answer may take, unless a client says otherwise."""
+
+_START_TIMEOUT = 180.0  # seconds from reset to the first answer: an emulated board on a busy PC takes long
 _READY_POLL = 0.5  # seconds
 _PROMPT_TIMEOUT = 5.0  # seconds: it comes right behind the OK
 _WORDS = "ATV1"  # result codes as words: a saved ATV0 would have them as numbers
@@ -74,7 +77,7 @@ class AtClient:
         self,
         port: str,
         baudrate: int = 115200,
-        timeout: float = 10,
+        timeout: float = ANSWER_TIMEOUT,
         trace: Callable[[str, str], None] | None = None,
     ) -> None:
         self.timeout = timeout

@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from ..boards.at import AtClient, AtError, Response
+from ..boards.at import ANSWER_TIMEOUT, AtClient, AtError, Response
 from ..errors import BitnetError
 from ..files import read_file
 from .arguments import add_json, add_port
@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_port(parser)
     parser.add_argument("--baudrate", type=int, default=115200)
-    parser.add_argument("--timeout", type=float, default=30, help="seconds for an answer (default 30)")
+    parser.add_argument(
+        "--timeout", type=float, default=ANSWER_TIMEOUT, help="seconds for an answer (default %(default)g)"
+    )
     parser.add_argument(
         "--data",
         type=Path,
