@@ -3,6 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,49 +29,177 @@ EMPTY = -11  # BN_ERR_EMPTY
 # Sizes that divide nothing evenly, grouped and single kv heads, windows that wrap, matrices wider than the
 # tables that are built at once (52 groups), and each choice of activations, embedding and head.
 SHAPES = {
-    "plain": (48, 24, 40, 2, 4, 4, 6, 16, 8, 8, 0),
-    "grouped-heads": (40, 32, 48, 2, 8, 2, 4, 16, 8, 4, 0),
-    "one-kv-head": (37, 25, 33, 1, 3, 1, 10, 5, 8, 8, 0),
-    "wraps": (33, 16, 24, 3, 2, 1, 8, 4, 8, 8, 0),
-    "window-1": (32, 16, 24, 2, 2, 2, 4, 1, 8, 4, 0),
-    "wide": (20, 170, 430, 1, 2, 1, 16, 8, 8, 8, 0),
-    "activations-4": (48, 24, 40, 2, 4, 2, 6, 6, 4, 8, 0),
-    "activations-2": (48, 24, 40, 2, 4, 2, 6, 6, 2, 4, 0),
-    "binary-head": (45, 24, 40, 1, 4, 2, 6, 6, 8, 8, BINARY),
-    "ternary-head": (45, 23, 41, 1, 4, 2, 6, 6, 8, 4, TERNARY),
-    "narrow-tables": (20, 16, 850, 1, 2, 1, 4, 4, 8, 8, 0),
-    "long-window": (40, 24, 24, 1, 2, 1, 40, 100, 8, 8, 0),
-    "broad": (24, 264, 300, 1, 4, 2, 40, 8, 8, 8, 0),
-    "smallest": (1, 8, 8, 1, 1, 1, 4, 2, 8, 8, 0),
+    "plain": ModelConfig(
+        vocab_size=48,
+        hidden_size=24,
+        intermediate_size=40,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=4,
+        head_dim=6,
+        window=16,
+        embedding_bits=8,
+    ),
+    "grouped-heads": ModelConfig(
+        vocab_size=40,
+        hidden_size=32,
+        intermediate_size=48,
+        num_layers=2,
+        num_heads=8,
+        num_kv_heads=2,
+        head_dim=4,
+        window=16,
+        embedding_bits=4,
+    ),
+    "one-kv-head": ModelConfig(
+        vocab_size=37,
+        hidden_size=25,
+        intermediate_size=33,
+        num_layers=1,
+        num_heads=3,
+        num_kv_heads=1,
+        head_dim=10,
+        window=5,
+        embedding_bits=8,
+    ),
+    "wraps": ModelConfig(
+        vocab_size=33,
+        hidden_size=16,
+        intermediate_size=24,
+        num_layers=3,
+        num_heads=2,
+        num_kv_heads=1,
+        head_dim=8,
+        window=4,
+        embedding_bits=8,
+    ),
+    "window-1": ModelConfig(
+        vocab_size=32,
+        hidden_size=16,
+        intermediate_size=24,
+        num_layers=2,
+        num_heads=2,
+        num_kv_heads=2,
+        head_dim=4,
+        window=1,
+        embedding_bits=4,
+    ),
+    "wide": ModelConfig(
+        vocab_size=20,
+        hidden_size=170,
+        intermediate_size=430,
+        num_layers=1,
+        num_heads=2,
+        num_kv_heads=1,
+        head_dim=16,
+        window=8,
+        embedding_bits=8,
+    ),
+    "activations-4": ModelConfig(
+        vocab_size=48,
+        hidden_size=24,
+        intermediate_size=40,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=6,
+        window=6,
+        activation_bits=4,
+        embedding_bits=8,
+    ),
+    "activations-2": ModelConfig(
+        vocab_size=48,
+        hidden_size=24,
+        intermediate_size=40,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=6,
+        window=6,
+        activation_bits=2,
+        embedding_bits=4,
+    ),
+    "binary-head": ModelConfig(
+        vocab_size=45,
+        hidden_size=24,
+        intermediate_size=40,
+        num_layers=1,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=6,
+        window=6,
+        embedding_bits=8,
+        head_type=BINARY,
+    ),
+    "ternary-head": ModelConfig(
+        vocab_size=45,
+        hidden_size=23,
+        intermediate_size=41,
+        num_layers=1,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=6,
+        window=6,
+        embedding_bits=4,
+        head_type=TERNARY,
+    ),
+    "narrow-tables": ModelConfig(
+        vocab_size=20,
+        hidden_size=16,
+        intermediate_size=850,
+        num_layers=1,
+        num_heads=2,
+        num_kv_heads=1,
+        head_dim=4,
+        window=4,
+        embedding_bits=8,
+    ),
+    "long-window": ModelConfig(
+        vocab_size=40,
+        hidden_size=24,
+        intermediate_size=24,
+        num_layers=1,
+        num_heads=2,
+        num_kv_heads=1,
+        head_dim=40,
+        window=100,
+        embedding_bits=8,
+    ),
+    "broad": ModelConfig(
+        vocab_size=24,
+        hidden_size=264,
+        intermediate_size=300,
+        num_layers=1,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=40,
+        window=8,
+        embedding_bits=8,
+    ),
+    "smallest": ModelConfig(
+        vocab_size=1,
+        hidden_size=8,
+        intermediate_size=8,
+        num_layers=1,
+        num_heads=1,
+        num_kv_heads=1,
+        head_dim=4,
+        window=2,
+        embedding_bits=8,
+    ),
 }
 WEIGHTS = {"binary": BINARY, "ternary": TERNARY}
 
 
 @functools.cache
 def model(shape: str, weights: str) -> bytes:
-    vocab, hidden, inner, layers, heads, kv_heads, head_dim, window, bits, embedding_bits, head = SHAPES[
-        shape
-    ]
-    config = ModelConfig(
-        vocab_size=vocab,
-        hidden_size=hidden,
-        intermediate_size=inner,
-        num_layers=layers,
-        num_heads=heads,
-        num_kv_heads=kv_heads,
-        head_dim=head_dim,
-        window=window,
-        weight_type=WEIGHTS[weights],
-        activation_bits=bits,
-        embedding_bits=embedding_bits,
-        head_type=head,
-    )
+    config = replace(SHAPES[shape], weight_type=WEIGHTS[weights])
     return random_model(config, list(SHAPES).index(shape))
 
 
 @functools.cache
 def tokens(shape: str) -> tuple[int, ...]:
-    return tuple(map(int, np.random.default_rng(7).integers(0, SHAPES[shape][0], TOKENS)))
+    return tuple(map(int, np.random.default_rng(7).integers(0, SHAPES[shape].vocab_size, TOKENS)))
 
 
 @functools.cache
@@ -104,9 +233,9 @@ def test_tokens_in_pairs(name: str, shape: str, weights: str) -> None:
         state, at = called.open(model(shape, weights))
         called.feed(state, at, ids[:count])
         assert called.check("bn_position", state, at) == count
-        out = called.allocate(bytes(4 * SHAPES[shape][0]))
+        out = called.allocate(bytes(4 * SHAPES[shape].vocab_size))
         called.check("bn_logits", state, at, out)
-        logits = np.frombuffer(called.read(out, 4 * SHAPES[shape][0]), "<i4")
+        logits = np.frombuffer(called.read(out, 4 * SHAPES[shape].vocab_size), "<i4")
         np.testing.assert_array_equal(logits, expected(shape, weights)[count - 1])
 
 
@@ -141,12 +270,12 @@ def test_placements(name: str, shape: str, placement: int) -> None:
     called.check("bn_init", state, placed_size, at, size, 0)
     assert called.call("bn_place", state, placed_size - 1, at, placement, NO_DMA) == ERR_STATE
     called.check("bn_place", state, placed_size, at, placement, NO_DMA)
-    out = called.allocate(bytes(4 * SHAPES[shape][0]))
+    out = called.allocate(bytes(4 * SHAPES[shape].vocab_size))
     for first, end in itertools.pairwise((0, 1, 4, TOKENS)):
         called.feed(state, at, ids[first:end])
         called.check("bn_check_state", state, placed_size, at, size)
         called.check("bn_logits", state, at, out)
-        logits = np.frombuffer(called.read(out, 4 * SHAPES[shape][0]), "<i4")
+        logits = np.frombuffer(called.read(out, 4 * SHAPES[shape].vocab_size), "<i4")
         np.testing.assert_array_equal(logits, expected(shape, "ternary")[end - 1])
 
 
@@ -244,7 +373,7 @@ def test_top_k(name: str, shape: str) -> None:
     called = target(name)
     assert isinstance(called, HostLibrary | Emulated)
     rng = np.random.default_rng(3)
-    vocab = SHAPES[shape][0]
+    vocab = SHAPES[shape].vocab_size
     state, at = called.open(model(shape, "ternary"))
     oracle = Oracle(model(shape, "ternary"))
     mask_size = (vocab + 7) // 8
@@ -268,15 +397,15 @@ def test_a_snapshot_brings_the_state_back(fed: int) -> None:
     size = called.check("bn_save", state, at, 0, 0)
     snapshot = called.allocate(bytes(size))
     assert called.check("bn_save", state, at, snapshot, size) == size
-    out = called.allocate(bytes(4 * SHAPES["wraps"][0]))
+    out = called.allocate(bytes(4 * SHAPES["wraps"].vocab_size))
     called.check("bn_logits", state, at, out)
-    at_snapshot = called.read(out, 4 * SHAPES["wraps"][0])
+    at_snapshot = called.read(out, 4 * SHAPES["wraps"].vocab_size)
 
     called.feed(state, at, [1, 2, 3, 4, 5, 6])
     called.check("bn_restore", state, at, snapshot, size)
     assert called.check("bn_position", state, at) == fed
     called.check("bn_logits", state, at, out)
-    assert called.read(out, 4 * SHAPES["wraps"][0]) == at_snapshot
+    assert called.read(out, 4 * SHAPES["wraps"].vocab_size) == at_snapshot
     for token, logits in list(zip(tokens("wraps"), expected("wraps", "ternary"), strict=True))[fed:]:
         called.feed(state, at, [token])
         called.check("bn_logits", state, at, out)
