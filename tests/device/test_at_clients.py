@@ -9,6 +9,7 @@ from bitnet_cli.emulation.simulator import SimulatedBoard
 from bitnet_cli.paths import DEVICE
 from support import at_clients
 from support.mosquitto import config_without_broker
+from support.patience import PATIENCE
 
 Ask = Callable[[str], tuple[str, str]]
 """ask(command) → (final result code, lines of information)."""
@@ -84,7 +85,7 @@ def open_client(kind: str, board: SimulatedBoard) -> Iterator[Ask]:
     with getattr(at_clients, kind)(board.port) as client:
 
         def by_pyatcommand(command: str) -> tuple[str, str]:
-            response = client.send_command(command, timeout=at_clients.TIMEOUT)
+            response = client.send_command(command, timeout=PATIENCE)
             lines = [line for line in (response.info or "").replace("\r", "").split("\n") if line]
             return ("OK", "\n".join(lines)) if response.ok else ("\n".join(lines), "")
 

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 
+
+@pytest.mark.slow
 def test_a_power_cut_at_any_write_loses_nothing(on_device: Callable[..., Any]) -> None:
     (done,) = on_device("queue.py", "cuts", heap="4M")
     print(done)

@@ -303,6 +303,7 @@ def test_what_a_broker_loses_is_seen(tmp_path: Path) -> None:
     assert (line["records"], line["missing"], line["drops"]) == (10, 10, 0)
 
 
+@pytest.mark.toolchain
 def test_firmware_that_can_compress_does(
     broker: Broker, collector: Collector, traffic: list[bytes], tmp_path: Path, compressing_micropython: str
 ) -> None:

@@ -114,6 +114,7 @@ def test_home_rules_stay_within_their_limits(book: PhraseBook, recipe: Recipe) -
     assert match(rules, "what's the temperature in the kitchen") == ("read_temperature", {"room": "kitchen"})
 
 
+@pytest.mark.slow
 def test_the_stock_rules_are_made_by_their_command() -> None:
     """`bitnet-cli rules host/phrases/home --output device/models/home.rules`."""
     assert rules_path(STOCK_MODEL).read_text() == make_rules(load([HOME]), Recipe(), silent)
