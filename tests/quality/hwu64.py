@@ -1,6 +1,6 @@
 """Trains ternary models on HWU64 with three seeds, measures them in MicroPython, prints rivals beside them.
 
-    python tests/quality/hwu64.py ../shared/data/hwu64 --seeds 0 1 2
+    python tests/quality/hwu64.py build/data/hwu64 --seeds 0 1 2
 
 The models are written to tests/quality/, where test_quality.py measures them again.
 """

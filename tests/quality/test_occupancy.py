@@ -15,21 +15,17 @@ from bitnet_cli.phrases.phrases import Phrase, read_phrases
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from support import public_data
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-DATA = ROOT.parent / "shared" / "data" / "occupancy"
+DATA = public_data.FOLDER / "occupancy"
 CONVERT = ROOT / "host" / "phrases" / "occupancy" / "convert.py"
 MODELS = {"features": DEVICE / "models" / "occupancy.bitnet", "text": HERE / "occupancy_text.bitnet"}
 COLUMNS = ("Temperature", "Humidity", "Light", "CO2")
 WANTED_SAVING = 0.6
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not DATA.is_dir(), reason="the Occupancy Detection data is not beside the checkout (../shared/data)"
-    ),
-]
+pytestmark = [pytest.mark.slow, public_data.needs("occupancy")]
 
 
 @pytest.fixture(scope="module")

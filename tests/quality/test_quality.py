@@ -16,19 +16,14 @@ from bitnet_cli.paths import STOCK_MODEL
 from bitnet_cli.phrases.phrases import Phrase, read_phrases
 from bitnet_cli.phrases.templates import load
 from bitnet_cli.training.dataset import draw
+from support import public_data
 
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-HOME = ROOT / "host" / "phrases" / "home"
-SHARED_DATA = ROOT.parent / "shared" / "data"
+HOME = HERE.parents[1] / "host" / "phrases" / "home"
 SIZE_LIMIT = 250 * 1024
 HWU64_MODELS = sorted(HERE.glob("hwu64-*.bitnet"))
-
-needs_shared_data = pytest.mark.skipif(
-    not SHARED_DATA.is_dir(), reason="the public data sets are not beside the checkout (../shared/data)"
-)
 
 
 def unlike_templates(phrases: list[Phrase]) -> list[Phrase]:
@@ -59,9 +54,9 @@ def test_stock_model_knows_the_phrase_of_the_article() -> None:
     assert infer_many(STOCK_MODEL, ["What's the temp?"])[0].intent == "read_temperature"
 
 
-@needs_shared_data
+@public_data.needs("hwu64")
 def test_hwu64_mean_of_three_seeds() -> None:
-    test_set = read_phrases(SHARED_DATA / "hwu64" / "test.jsonl")
+    test_set = read_phrases(public_data.FOLDER / "hwu64" / "test.jsonl")
     assert len(HWU64_MODELS) == 3
     results = [measure(path, test_set) for path in HWU64_MODELS]
     mean = sum(result.intent for result in results) / len(results)
@@ -72,9 +67,9 @@ def test_hwu64_mean_of_three_seeds() -> None:
     assert mean >= 0.88
 
 
-@needs_shared_data
+@public_data.needs("home_assistant")
 def test_home_assistant_sentences() -> None:
-    test_set = read_phrases(SHARED_DATA / "home_assistant" / "test.jsonl")
+    test_set = read_phrases(public_data.FOLDER / "home_assistant" / "test.jsonl")
     result = measure(HERE / "home_assistant.bitnet", test_set)
     print(result.as_text())
     assert result.bytes <= SIZE_LIMIT

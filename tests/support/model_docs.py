@@ -17,7 +17,12 @@ _HEAD = """# device/models/
 
 `home.bitnet` is the stock model and `home.rules` its fallback rules; `occupancy.bitnet` is an example with
 sensor features, made as [`host/`](../../host/README.md#sensor-features) says. This page is written by
-`tests/support/model_docs.py`.
+`tests/support/model_docs.py`. The stock model is made of [its phrases](../../host/phrases/home) by
+
+    pip install '.[train]'
+    bitnet-cli train host/phrases/home --output build/home     # about fifteen minutes on two cores
+    bitnet-cli export --model build/home --test host/phrases/home/test.jsonl \\
+        --output device/models/home.bitnet
 
 ## What the stock model answers
 

@@ -1,6 +1,6 @@
 """Turns the Occupancy Detection data (UCI Machine Learning Repository, CC BY 4.0) into phrases to train on.
 
-    python host/phrases/occupancy/convert.py ../shared/data/occupancy build/occupancy-phrases
+    python host/phrases/occupancy/convert.py build/data/occupancy build/occupancy-phrases
 
 Of every minute's readings a question is asked, with the readings as features and, for comparison, as text:
 
