@@ -15,7 +15,7 @@ from .session import Answer
 
 CACHED = const(1)
 RULES = const(2)
-SYNC = const(4)
+SYNC = const(4)  # unit.py acts on it
 
 NATIVE = "native"
 MODEL = "model"

@@ -1,4 +1,4 @@
-"""config.toml: what a unit is to do besides answering, which the host writes to it as bitnet_config.py."""
+"""config.toml: what a unit is to do besides answering, which deploy.py writes to it as bitnet_config.py."""
 
 import tomllib
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,7 @@
 """What firmware costs on an RP2040: the emulator's cycles, and those it waits for flash.
 
 rp2040py takes all memory to be as fast as SRAM. This runs the chip one instruction at a time and charges each
-access to flash that misses the cache of rp2040.py, for instructions and data alike, and copies from flash by
+access to flash that misses the cache of xip.py, for instructions and data alike, and copies from flash by
 DMA at the same rate.
 """
 
